@@ -1,0 +1,150 @@
+"""The constitution: all that a human wrote. Data, never code (DESIGN.md section 2)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+ONE_LINE = r"^[^\n]+$"
+CITABLE = r"^[^\n()]+$"
+
+
+def trim(text: str) -> str:
+    """Without blank lines around it; the indentation of its first line stays, since a seed's input may be code."""
+    return text.strip("\n").rstrip()
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=ONE_LINE)]
+CitableName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=CITABLE)]
+Block = Annotated[str, AfterValidator(trim)]
+
+StyleName = Literal["standard", "concise", "verbose"]
+
+
+class Part(BaseModel):
+    """Base of every part: immutable, and an unknown key is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Principle(Part):
+    """A numbered, named rule. Cited as `7 (candor)`."""
+
+    number: Annotated[int, Field(ge=1, le=99)]
+    name: CitableName
+    text: Line
+
+
+class Turn(Part):
+    """One exchange of an exemplar: user turn, internal thought (one line that cites principles), response."""
+
+    user: Text
+    thought: Line
+    response: Text
+
+
+class Exemplar(Part):
+    """A worked conversation."""
+
+    name: Line
+    turns: Annotated[tuple[Turn, ...], Field(min_length=1)]
+
+
+class Seed(Part):
+    """A human-written instruction, with the input it works on where it needs one."""
+
+    instruction: Line
+    input: Block = ""
+    classification: bool = False
+
+
+class TopicSeed(Part):
+    """The one worked (topic, instruction) pair of an instruction type."""
+
+    topic: Line
+    instruction: Line
+
+
+class InstructionType(Part):
+    """A kind of question; `name` completes "questions that require ..."."""
+
+    name: Line
+    seed: TopicSeed
+
+
+class IdentityPairs(Part):
+    """Ways to ask one thing about the assistant, and answers that fit every one of them.
+
+    Question i goes with answer i modulo the number of answers.
+    """
+
+    questions: Annotated[tuple[Line, ...], Field(min_length=1)]
+    answers: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+    def expand(self) -> list[tuple[str, str]]:
+        """One (question, answer) pair per question."""
+        return [(question, self.answers[i % len(self.answers)]) for i, question in enumerate(self.questions)]
+
+
+class Identity(Part):
+    """Who the assistant is. Every other text may use {{ name }}, {{ maker }} and {{ cutoff }}."""
+
+    name: Line
+    maker: Line
+    cutoff: Line
+    pairs: tuple[IdentityPairs, ...] = ()
+
+
+class Styles(Part):
+    """System texts of the chat format."""
+
+    standard: Text
+    concise: Text
+    verbose: Text
+
+
+class Templates(Part):
+    """Prose that heads each prompt; lists, shots and delimiters are the renderer's."""
+
+    topics: Text
+    topic_guided: Text
+    self_instruct: Text
+    principles: Text
+    exemplars: Text
+
+
+class Constitution(Part):
+    """Everything a human wrote for a run, with all templates resolved but those that a stage fills ({{ type }}).
+
+    `variables` are texts that any other text but a seed may use by their key, as {{ key }}.
+    """
+
+    name: Line
+    description: Block = ""
+    licence: Block = ""
+    variables: dict[str, Text] = {}
+    identity: Identity
+    principles: Annotated[tuple[Principle, ...], Field(min_length=1)]
+    exemplars: Annotated[tuple[Exemplar, ...], Field(min_length=1)]
+    instruction_types: Annotated[tuple[InstructionType, ...], Field(min_length=1)]
+    styles: Styles
+    templates: Templates
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+
+    @cached_property
+    def principle_names(self) -> dict[int, str]:
+        """Number -> name."""
+        return {principle.number: principle.name for principle in self.principles}
+
+    @cached_property
+    def identity_pairs(self) -> list[tuple[str, str]]:
+        """All (question, answer) pairs about the identity."""
+        return [pair for group in self.identity.pairs for pair in group.expand()]
+
+    def style(self, name: StyleName) -> str:
+        """The system text of a style."""
+        text: str = getattr(self.styles, name)
+        return text

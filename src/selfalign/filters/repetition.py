@@ -1,0 +1,128 @@
+"""Texts that go round in circles: cut where the circle closes, and rejected where too little is left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from selfalign.filters.words import count_words
+from selfalign.records import Verdict
+
+MIN_CLAUSE = 6
+# Short pieces between commas recur in good prose ("in the middle of the night, ..."), so it takes more words there.
+MIN_COMMA_PIECE = 8
+LOOP_WORDS = 8
+LOOP_TIMES = 4
+MIN_SHARE = 1 / 3
+
+CLAUSE_END = r"[.!?;:]+[\"'”’)*_]*(?=\s|$)"
+# The marks that part a text into units: lines, sentences and clauses, pieces between commas.
+LEVELS = (
+    (re.compile(r"\n+"), MIN_CLAUSE),
+    (re.compile(rf"\n+|{CLAUSE_END}|\s[-–—]\s|—"), MIN_CLAUSE),
+    (re.compile(rf"\n+|{CLAUSE_END}|\s[-–—]\s|—|,(?=\s|$)"), MIN_COMMA_PIECE),
+)
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+", re.MULTILINE)
+FENCED = re.compile(r"^[ \t]*```.*?(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+SENTENCE_END = re.compile(r"[.!?。]+[\"'”’)*_\]]*(?=\s|$)|(?<=\S)(?=[ \t]*\n)")
+
+
+class Word(NamedTuple):
+    """A word, case-folded, and where it begins in the text."""
+
+    text: str
+    at: int
+
+
+def repetition(text: str, min_words: int) -> Verdict:
+    """Rejects a text of which `cut_repetition` leaves less than `min_words` words or a third. Value: the share left."""
+    whole, cut = count_words(text), cut_repetition(text)
+    if cut == text:
+        return Verdict.accept(1.0)
+    left = count_words(cut)
+    share = left / whole
+    if left < min_words or share < MIN_SHARE:
+        return Verdict.reject("repetition", f"repeats itself after {left} of {whole} words", share)
+    return Verdict.accept(share)
+
+
+def cut_repetition(text: str) -> str:
+    """What stands before the first repetition, up to the last sentence or line end there; all of it if there is none.
+
+    A repetition is a sentence, clause or line of at least 6 words that stands earlier in the text, compared case-folded
+    and without punctuation and list marks; or a run of 1 to 8 words that follows itself until it has stood 4 times, of
+    which the first is kept. Fenced code is left alone: good code repeats its lines. Cutting is repeated until nothing
+    changes, because a shortened last line can itself repeat an earlier one.
+    """
+    while (at := first_repetition(text)) is not None:
+        text = whole_sentences(text[:at])
+    return text
+
+
+def first_repetition(text: str) -> int | None:
+    """Where the first repetition begins, or None."""
+    prose = LIST_MARK.sub(blank, FENCED.sub(blank, text))
+    words = [Word(match[0].casefold().replace("’", "'"), match.start()) for match in WORD.finditer(prose)]
+    places = [*repeated_units(prose, words), *loops(words)]
+    return min(places, default=None)
+
+
+def blank(match: re.Match[str]) -> str:
+    """Spaces and line ends in place of a match, so that positions hold."""
+    return re.sub(r"[^\n]", " ", match[0])
+
+
+def repeated_units(prose: str, words: list[Word]) -> Iterator[int]:
+    """For each level, the beginning of the first unit whose words stand earlier in the text, as consecutive words."""
+    joined = " " + "".join(f"{word.text} " for word in words)
+    # The k-th word stands at offsets[k] of `joined`, so that "earlier" is a search in a prefix.
+    offsets = [0]
+    for word in words:
+        offsets.append(offsets[-1] + len(word.text) + 1)
+    for marks, minimum in LEVELS:
+        for first, last in units(prose, words, marks):
+            unit = joined[offsets[first] : offsets[last] + 1]
+            if last - first >= minimum and joined.find(unit, 0, offsets[first] + 1) >= 0:
+                yield words[first].at
+                break
+
+
+def units(prose: str, words: list[Word], marks: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """The word ranges, first and behind the last, of the pieces that `marks` parts a text into."""
+    first = last = 0
+    for end in [*(match.start() for match in marks.finditer(prose)), len(prose)]:
+        while last < len(words) and words[last].at < end:
+            last += 1
+        if last > first:
+            yield first, last
+        first = last
+
+
+def loops(words: list[Word]) -> Iterator[int]:
+    """For each run length of 1 to 8, where the first run that stands 4 times back to back begins for the second time.
+
+    A run without letters is no loop: 0, 0, 0, 0 may be a row of a table.
+    """
+    for size in range(1, LOOP_WORDS + 1):
+        same = 0
+        for at in range(size, len(words)):
+            same = same + 1 if words[at].text == words[at - size].text else 0
+            second = at - same + 1
+            if same == size * (LOOP_TIMES - 1) and any(has_letter(word.text) for word in words[second : at + 1]):
+                yield words[second].at
+                break
+
+
+def has_letter(word: str) -> bool:
+    """Whether a word is more than a number."""
+    return any(character.isalpha() for character in word)
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence or line end; the mark of a list item that lost its words goes too."""
+    body = text.rstrip()
+    ends = [match.end() for match in SENTENCE_END.finditer(text) if match.end() <= len(body)]
+    kept = body[: ends[-1]] if ends else ""
+    return re.sub(r"(?:^|\n)[ \t]*(?:\d{1,3}[.)]|[-*•])?[ \t]*\Z", "", kept).rstrip()

@@ -1,0 +1,125 @@
+"""Stage responses: the base model answers under the principles, thought first, reply after (paper section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from selfalign.constitution.rendering import (
+    STOP_AT_HEADING,
+    STOP_THOUGHT,
+    reply_prompt,
+    responses_prefix,
+    thought_prompt,
+)
+from selfalign.engines.base import Completion, Request
+from selfalign.filters.cites_principle import cited_principles, cites_principle
+from selfalign.filters.copies_exemplar import CopiesExemplar
+from selfalign.filters.mentions_rules import mentions_rules
+from selfalign.filters.no_response import no_response
+from selfalign.filters.repeats_instruction import repeats_instruction
+from selfalign.filters.repetition import cut_repetition, repetition
+from selfalign.filters.thought_form import thought_form
+from selfalign.filters.too_short import too_short
+from selfalign.filters.unfinished import unfinished
+from selfalign.pipeline.stage import Barrier, Context, Job, Steps, first_rejection
+from selfalign.recipe import ResponsesOptions
+from selfalign.records import Message, Record, Tokens, Verdict
+
+
+class ResponsesStage:
+    """One job an instruction: up to `attempts` thoughts with replies, the first accepted one ends it."""
+
+    name = "responses"
+    model = "base"
+
+    def __init__(self, context: Context, options: ResponsesOptions, instructions: Sequence[Record]) -> None:
+        self.context = context
+        self.options = options
+        self.instructions = instructions
+        self.prefix = responses_prefix(context.constitution)
+        self.names = context.constitution.principle_names
+        turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
+        self.copies_exemplar = CopiesExemplar([text for turn in turns for text in (turn.user, turn.thought, turn.response)])
+
+    @property
+    def goal(self) -> int:
+        """One response an instruction."""
+        return len(self.instructions)
+
+    def jobs(self) -> Iterator[Job | Barrier]:
+        """In the order of the instructions."""
+        for index, instruction in enumerate(self.instructions):
+            yield self.context.job(
+                index, (instruction.key,), lambda key, instruction=instruction: self._steps(key, instruction)
+            )
+
+    def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
+        candidates: list[Record] = []
+        for attempt in range(self.options.attempts):
+            thought = yield self._thought_request(key(attempt), instruction.user)
+            first = self._thought_verdict(thought)
+            reply = None
+            if first.accepted:
+                reply = yield self._reply_request(key(attempt), instruction.user, thought.text)
+            candidates.append(self._candidate(key(attempt), instruction, thought, reply, first))
+            if candidates[-1].verdict.accepted:
+                break
+        return candidates
+
+    def _thought_request(self, key: str, user: str) -> Request:
+        sampling = self.context.sampling(self.options.thought_tokens, stop=STOP_THOUGHT)
+        return self.context.request(key, "thought", thought_prompt(user), sampling, self.prefix)
+
+    def _reply_request(self, key: str, user: str, thought: str) -> Request:
+        sampling = self.context.sampling(stop=(STOP_AT_HEADING,), logit_bias=self.options.logit_bias)
+        return self.context.request(key, "reply", reply_prompt(user, thought), sampling, self.prefix)
+
+    def _thought_verdict(self, thought: Completion) -> Verdict:
+        """A thought that fails needs no reply."""
+        checks: tuple[Callable[[], Verdict], ...] = (
+            lambda: thought_form(thought.text),
+            lambda: unfinished(thought.text, thought.finish_reason),
+            lambda: cites_principle(thought.text, self.names),
+        )
+        return first_rejection(check() for check in checks)
+
+    def _candidate(
+        self, key: str, instruction: Record, thought: Completion, reply: Completion | None, verdict: Verdict
+    ) -> Record:
+        text = cut_repetition(reply.text.strip()) if reply else ""
+        if reply:
+            verdict = self._reply_verdict(text, reply, instruction.user)
+        messages: list[Message] = [{"role": "user", "content": instruction.user}]
+        messages += [{"role": "assistant", "content": text}] if reply else []
+        return self.context.record(
+            key,
+            messages=tuple(messages),
+            thought=thought.text.strip(),
+            principles=cited_principles(thought.text, self.names),
+            type=instruction.type,
+            topic=instruction.topic,
+            parents=(instruction.key,),
+            tokens=thought.tokens + (reply.tokens if reply else Tokens()),
+            verdict=verdict,
+        )
+
+    def _reply_verdict(self, text: str, reply: Completion, user: str) -> Verdict:
+        """`text` is the reply after the cut at its first repetition."""
+        whole = text == reply.text.strip()
+        checks: tuple[Callable[[], Verdict], ...] = (
+            lambda: no_response(text),
+            lambda: repetition(reply.text, self.options.min_words),
+            lambda: unfinished(text, reply.finish_reason) if whole else Verdict.accept(),
+            lambda: too_short(text, self.options.min_words),
+            lambda: repeats_instruction(text, user),
+            lambda: mentions_rules(text, self.names),
+            lambda: self.copies_exemplar.judge(text, allowed=user),
+        )
+        return first_rejection(check() for check in checks)
+
+    def judge(self, candidate: Record) -> Verdict:
+        """The job judged its attempts already: whether there is another depends on it."""
+        return candidate.verdict
+
+    def accept(self, record: Record) -> None:
+        """No state: responses are judged one by one."""

@@ -1,0 +1,117 @@
+"""What a generation stage is: jobs and verdicts, without files, engines or clocks (DESIGN.md section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from selfalign.constitution.chat_format import ChatFormat
+from selfalign.constitution.schema import Constitution
+from selfalign.engines.base import Completion, Request, Sampling
+from selfalign.recipe import Recipe, SamplingOptions
+from selfalign.records import Message, Record, Verdict, content_hash, record_key, seed_of
+
+Steps = Generator[Request, Completion, list[Record]]
+"""A job's conversation with the model: yields a request, is sent its completion, returns at least one candidate."""
+
+SMALLEST_WAVE = 8
+"""Jobs of a wave at least: smaller ones leave the engine idle, larger ones overshoot a goal."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work. `key(i)` is the key of its i-th candidate, known before it runs."""
+
+    index: int
+    key: Callable[[int], str]
+    steps: Steps
+
+
+class Barrier:
+    """Yielded among jobs: the jobs after it depend on the verdicts of those before it."""
+
+
+BARRIER = Barrier()
+
+
+class GenerationStage(Protocol):
+    """A stage that generates records.
+
+    The runner pulls jobs up to a barrier or a chunk, drives them, judges their candidates in job order and tells the
+    stage of every one accepted; then it pulls again. A run that is resumed replays the same calls with the verdicts on
+    disk, so `jobs` may look at what was accepted.
+    """
+
+    name: str
+    model: str
+    """Which model generates: `base`, `engraved` or `final`."""
+
+    @property
+    def goal(self) -> int:
+        """Records wanted, for progress."""
+        ...
+
+    def jobs(self) -> Iterator[Job | Barrier]: ...
+
+    def judge(self, candidate: Record) -> Verdict: ...
+
+    def accept(self, record: Record) -> None: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage needs: the inputs of the run, and the means to make keys and requests."""
+
+    stage: str
+    recipe: Recipe
+    constitution: Constitution
+    constitution_hash: str
+    options: SamplingOptions
+    engine: dict[str, Any]
+    chat_format: ChatFormat
+    settings_hash: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = [self.constitution_hash, self.options.model_dump(mode="json"), self.recipe.seed, self.engine]
+        object.__setattr__(self, "settings_hash", content_hash(settings))
+
+    def job(self, index: int, parents: Sequence[str], steps: Callable[[Callable[[int], str]], Steps]) -> Job:
+        """A job whose candidate keys follow from the stage, its settings, `parents` and `index`."""
+
+        def key(candidate: int) -> str:
+            return record_key(self.stage, self.settings_hash, parents, (index, candidate))
+
+        return Job(index, key, steps(key))
+
+    def sampling(self, max_tokens: int | None = None, **changes: Any) -> Sampling:
+        """The stage's sampling options as a request takes them."""
+        options = self.options
+        limit = options.max_tokens if max_tokens is None else max_tokens
+        return Sampling(options.temperature, options.top_p, limit, **changes)
+
+    def request(self, key: str, step: str, prompt: str, sampling: Sampling, prefix: str = "") -> Request:
+        """A raw request; every step of a record has a seed of its own."""
+        return Request(f"{key}/{step}", prompt, prefix, sampling, seed_of(content_hash([key, step])))
+
+    def chat_request(self, key: str, messages: Sequence[Message], sampling: Sampling) -> Request:
+        """A request in the chat format, open where the assistant answers."""
+        prompt = self.chat_format.render(list(messages), add_generation_prompt=True)
+        return Request(f"{key}/answer", prompt, "", sampling, seed_of(content_hash([key, "answer"])), chat_format=True)
+
+    def record(self, key: str, **fields: Any) -> Record:
+        """A candidate of this stage."""
+        return Record(key=key, stage=self.stage, seed=seed_of(key), engine=self.engine, **fields)
+
+
+def wave(jobs: Iterator[Job], remaining: Callable[[], int]) -> Iterator[Job | Barrier]:
+    """As many jobs as are wanted still, then a barrier, until none is wanted."""
+    while (wanted := remaining()) > 0:
+        for _ in range(max(wanted, SMALLEST_WAVE)):
+            yield next(jobs)
+        yield BARRIER
+
+
+def first_rejection(verdicts: Iterator[Verdict]) -> Verdict:
+    """The first verdict that rejects, else acceptance: filters stand in order, the cheapest first."""
+    return next((verdict for verdict in verdicts if not verdict.accepted), Verdict.accept())

@@ -1,0 +1,233 @@
+"""The recipe: one YAML file that describes a run. Every option is declared once, meaning and check beside the field."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from selfalign.errors import UserError
+
+Probability = Annotated[float, Field(gt=0.0, le=1.0)]
+Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: an unknown key is a fault, and so is a string where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def option(default: Any, meaning: str, *, affects_data: bool = True) -> Any:
+    """A field with its meaning. `affects_data=False` marks what may change between two sessions of one run."""
+    return Field(default=default, description=meaning, json_schema_extra={"affects_data": affects_data})
+
+
+class EngineOptions(Section):
+    """What generates text."""
+
+    kind: Literal["embedded", "scripted"] = option("embedded", "embedded (transformers) or scripted (tests)")
+    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "auto is bfloat16 where the CPU or GPU computes in it")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = option(32, "sequences generated at once")
+    script: str = option("", "scripted engine only: module:function that answers a request")
+
+
+class SamplingOptions(Section):
+    """How to sample."""
+
+    temperature: Temperature = option(1.0, "0 is greedy")
+    top_p: Probability = option(0.98, "nucleus sampling mass")
+    max_tokens: Positive = option(128, "most new tokens of one completion")
+
+
+class TopicsOptions(SamplingOptions):
+    """Topics brainstormed per instruction type (paper: T 1.0, top-p 0.98)."""
+
+    per_type: Positive = option(8, "topics wanted per type, the human's own included")
+    rounds: Positive = option(3, "brainstorming rounds; each sees topics of the ones before")
+    hints: Positive = option(10, "topics listed in a prompt")
+    max_tokens: Positive = option(64, "most new tokens of one completion")
+
+
+class InstructionsOptions(SamplingOptions):
+    """Topic-guided red-teaming and self-instruct (paper: T 1.0, top-p 0.98, 5 shots)."""
+
+    topic_guided: Count = option(80, "accepted topic-guided instructions wanted")
+    self_instruct: Count = option(80, "accepted self-instruct instructions wanted")
+    shots: Annotated[int, Field(ge=1, le=20)] = option(5, "worked examples in a prompt")
+    min_words: Positive = option(4, "fewest words of an instruction")
+    max_words: Positive = option(150, "most words of an instruction")
+    novelty: Probability = option(0.7, "highest ROUGE-L F-measure allowed against everything accepted, seeds included")
+
+
+class ResponsesOptions(SamplingOptions):
+    """Principle-driven responses (paper app. D.2: T 0.5, top-p 0.9, 256 tokens)."""
+
+    temperature: Temperature = option(0.5, "0 is greedy")
+    top_p: Probability = option(0.9, "nucleus sampling mass")
+    max_tokens: Positive = option(256, "most new tokens of a reply")
+    thought_tokens: Positive = option(96, "most new tokens of an internal thought")
+    attempts: Annotated[int, Field(ge=1, le=16)] = option(2, "how often an instruction may be sampled")
+    min_words: Positive = option(5, "fewest words of a reply")
+    logit_bias: dict[str, float] = option({}, 'added to the first token of a string, such as {"Sorry": -100}')
+
+
+class ElaborationsOptions(SamplingOptions):
+    """Elaborated responses of the engraved model under the verbose style (paper: T 0.3, top-p 0.7, 512 tokens)."""
+
+    temperature: Temperature = option(0.3, "0 is greedy")
+    top_p: Probability = option(0.7, "nucleus sampling mass")
+    max_tokens: Positive = option(512, "most new tokens of an elaboration")
+    min_words: Positive = option(20, "fewest words of an elaboration that was cut at its length limit")
+    max_list_items: Positive = option(12, "a longer list is cut there (the original cuts at item 13)")
+    ngram_penalties: tuple[float, float, float, float] = option(
+        (0.0, 0.0, 1.0, 2.0), "frequency penalties for 1- to 4-grams of the generated part (the original's 0, 0, 1, 2)"
+    )
+
+
+class TrainingOptions(Section):
+    """LoRA fine-tuning, named as Hugging Face names it (paper app. D.2)."""
+
+    lora_r: Annotated[int, Field(ge=1, le=512)] = option(16, "LoRA rank")
+    lora_alpha: Annotated[float, Field(gt=0)] = option(16, "LoRA scale numerator")
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = option(0.05, "dropout before the adapter")
+    target_modules: tuple[str, ...] = option(("q_proj", "k_proj", "v_proj", "o_proj"), "projections that get an adapter")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = option(4e-4, "peak learning rate")
+    num_train_epochs: Annotated[float, Field(gt=0, le=100)] = option(1.0, "passes over the rows")
+    per_device_train_batch_size: Positive = option(8, "rows of one optimizer step on one device")
+    gradient_accumulation_steps: Positive = option(1, "forward passes of one optimizer step")
+    warmup_steps: Count = option(10, "steps of linear warm-up before the linear decay to 0")
+    max_length: Positive = option(512, "a longer row is cut at its end; a row with nothing left to learn is a fault")
+    validation_rows: Count = option(16, "rows held out to measure the loss")
+    identity_copies: Count = option(1, "times each identity pair is added")
+
+
+class CloneOptions(TrainingOptions):
+    """Fine-tuning of the base model on elaborations."""
+
+    max_length: Positive = option(768, "a longer row is cut at its end; a row with nothing left to learn is a fault")
+
+
+class EvaluateOptions(SamplingOptions):
+    """Side-by-side answers on held-out instructions (paper: T 0.7)."""
+
+    temperature: Temperature = option(0.7, "0 is greedy")
+    top_p: Probability = option(0.95, "nucleus sampling mass")
+    max_tokens: Positive = option(256, "most new tokens of an answer")
+    held_out: Count = option(40, "accepted instructions kept out of all training")
+
+
+class AbortOptions(Section):
+    """When a stage's yield is hopeless."""
+
+    after: Positive = option(200, "judged candidates before the yield is looked at", affects_data=False)
+    min_yield: Annotated[float, Field(ge=0, le=1)] = option(0.05, "lowest accepted share", affects_data=False)
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    base_model: str = option("smollm2-135m", "Hub id, model directory, GGUF file, or smollm2-135m (embedded default)")
+    constitution: str = option("dromedary", "a built-in constitution or the path of a YAML file")
+    identity_name: str = option("", "the assistant's name; empty keeps the constitution's")
+    seed: Count = option(0, "changes every sample of the run")
+    chunk_size: Positive = option(64, "jobs driven together: the unit of saving and of resuming")
+    engine: EngineOptions = option(EngineOptions(), "what generates text")
+    topics: TopicsOptions = option(TopicsOptions(), "stage topics")
+    instructions: InstructionsOptions = option(InstructionsOptions(), "stage instructions")
+    responses: ResponsesOptions = option(ResponsesOptions(), "stage responses")
+    engrave: TrainingOptions = option(TrainingOptions(), "stage engrave")
+    elaborations: ElaborationsOptions = option(ElaborationsOptions(), "stage elaborations")
+    clone: CloneOptions = option(CloneOptions(), "stage clone")
+    evaluate: EvaluateOptions = option(EvaluateOptions(), "stage evaluate")
+    abort: AbortOptions = option(AbortOptions(), "early abort of a stage", affects_data=False)
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe and apply `a.b=c` overrides. Every fault is told at once, with its path, the value and what is allowed."""
+    if not path.is_file():
+        raise UserError(f"no recipe at {path}", "selfalign run recipes/demo.yaml")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise UserError(f"{path} is not YAML: {' '.join(str(fault).split())}", f"mend {path}") from fault
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold a mapping of options, not {type(data).__name__}", f"mend {path}")
+    for override in overrides or []:
+        apply_override(data, override)
+    return validate_recipe(data, str(path))
+
+
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set `a.b=c` in nested mappings; the value is read as YAML."""
+    name, separator, value = override.partition("=")
+    if not separator or not name:
+        raise UserError(f"--set {override!r} is not of the form a.b=c", "selfalign run RECIPE --set responses.attempts=3")
+    *parents, last = name.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UserError(f"--set {override!r}: {parent} is not a section", "selfalign run --help")
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as fault:
+        raise UserError(f"--set {override!r}: the value is not YAML", "put it in quotes") from fault
+
+
+def validate_recipe(data: dict[str, Any], source: str) -> Recipe:
+    """Raises a UserError that lists every fault."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as fault:
+        lines = [f"  {describe_fault(error)}" for error in fault.errors()]
+        count = f"{len(lines)} fault{'s' * (len(lines) != 1)}"
+        raise UserError(f"{source}: {count}\n" + "\n".join(lines), f"mend {source} and run the same command again") from fault
+
+
+def describe_fault(error: Any) -> str:
+    """`path: value V: what is allowed`, for one pydantic error."""
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key; known here: {', '.join(known_keys(error['loc'][:-1]))}"
+    return f"{path}: {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def known_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The option names of the section at `path`."""
+    section: type[BaseModel] = Recipe
+    for name in path:
+        annotation = section.model_fields[str(name)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def type_name(annotation: Any) -> str:
+    """A short name of a field's type, for the generated documentation."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(str(value) for value in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_name(part) for part in get_args(annotation))
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def document(section: type[BaseModel] = Recipe, indent: str = "") -> str:
+    """A commented YAML template of every option, generated from the fields."""
+    lines = []
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            lines += [f"{indent}{name}:  # {(info.annotation.__doc__ or '').strip()}"]
+            lines += [document(info.annotation, indent + "  ")]
+        else:
+            default = info.default
+            value = list(default) if isinstance(default, tuple) else default
+            text = yaml.safe_dump(value, default_flow_style=True, width=1000).replace("\n...", "").strip()
+            lines += [f"{indent}{name}: {text}  # {type_name(info.annotation)}: {info.description}"]
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""A run directory as the report sees it. Only reads: the run may be going on meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from selfalign.constitution.schema import Constitution
+from selfalign.errors import UserError
+from selfalign.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """What a run wrote so far; `constitution` and `held_out` are None, and `recipe` is empty, where not there yet."""
+
+    path: Path
+    manifest: dict[str, Any]
+    constitution: Constitution | None
+    recipe: str
+    held_out: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.name
+
+    def stage(self, name: str) -> dict[str, Any]:
+        """The manifest's entry of a stage; empty where the stage is unknown to it."""
+        entry: dict[str, Any] = self.manifest.get("stages", {}).get(name) or {}
+        return entry
+
+    def accepted(self, stage: str) -> Iterator[Record]:
+        """The accepted records of a stage, in the order written."""
+        return read_whole_records(self.path / f"{stage}.jsonl")
+
+    def rejected(self, stage: str) -> Iterator[Record]:
+        """The rejected records of a stage, in the order written."""
+        return read_whole_records(self.path / "rejected" / f"{stage}.jsonl")
+
+
+def read_run(run: Path) -> RunFiles:
+    """Read all of a run but its records. Raises UserError where `run` is no run, or a file of it is broken."""
+    if not (run / "run.json").is_file():
+        raise UserError(f"{run} is not a run: it has no run.json", f"selfalign run RECIPE --out {run}")
+    held_out = run / "evaluation" / "held_out.json"
+    recipe = run / "recipe.yaml"
+    return RunFiles(
+        path=run.resolve(),
+        manifest=read_json(run / "run.json"),
+        constitution=read_constitution(run / "constitution.yaml"),
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
+        held_out=read_json(held_out) if held_out.is_file() else None,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise UserError(f"{path} is not JSON: {fault}", "restore the file from a backup") from fault
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object, not {type(value).__name__}", "restore the file from a backup")
+    return value
+
+
+def read_constitution(path: Path) -> Constitution | None:
+    """The resolved constitution of the run, or None where it is not written yet."""
+    if not path.is_file():
+        return None
+    try:
+        return Constitution.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as fault:
+        raise UserError(f"{path} is not a resolved constitution: {' '.join(str(fault).split())}") from fault
+
+
+def read_whole_records(path: Path) -> Iterator[Record]:
+    """The records of a file; none where it is absent.
+
+    Unlike `records.read_records`, what stands after the last newline is left out and left alone: a run that is going
+    on may be writing it at this moment.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield Record.from_json(line.decode())
+            except (ValueError, TypeError, KeyError) as fault:
+                raise UserError(f"{path}:{number} is not a record: {fault}", "restore the file from a backup") from fault

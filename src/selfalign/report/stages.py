@@ -1,0 +1,117 @@
+"""The stages of a run: what each cost and kept, and what its filters took out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from selfalign.records import Record
+from selfalign.report.read import RunFiles
+
+GENERATING = ("topics", "instructions", "responses", "elaborations")
+STAGES = ("topics", "instructions", "responses", "engrave", "elaborations", "clone", "evaluate")
+
+
+class StageRow(NamedTuple):
+    """One line of the stages table; None is "does not apply", or "not run yet"."""
+
+    name: str
+    state: str
+    accepted: int | None = None
+    rejected: int | None = None
+    share: float | None = None
+    jobs: int | None = None
+    seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    speed: float | None = None
+
+
+class Rejection(NamedTuple):
+    """What one filter took out of one stage; `share` is of all that the stage judged."""
+
+    filter: str
+    count: int
+    share: float
+    example: str
+    reason: str
+
+
+def stage_rows(run: RunFiles) -> list[StageRow]:
+    """All stages in order, but the report itself."""
+    return [stage_row(run, name) for name in STAGES]
+
+
+def stage_row(run: RunFiles, name: str) -> StageRow:
+    """A stage as the manifest has it; counts only for stages that judge candidates."""
+    entry = run.stage(name)
+    state = entry.get("state", "pending")
+    if state == "pending" and not entry.get("seconds"):
+        return StageRow(name, state)
+    tokens = entry.get("tokens") or {}
+    seconds, completion = entry.get("seconds"), tokens.get("completion")
+    row = StageRow(
+        name,
+        state,
+        jobs=entry.get("jobs") or None,
+        seconds=seconds,
+        prompt_tokens=tokens.get("prompt") or None,
+        completion_tokens=completion or None,
+        speed=completion / seconds if completion and seconds else None,
+    )
+    if name not in GENERATING:
+        return row
+    accepted, rejected = entry.get("accepted", 0), sum((entry.get("rejected") or {}).values())
+    judged = accepted + rejected
+    return row._replace(accepted=accepted, rejected=rejected, share=accepted / judged if judged else None)
+
+
+def total_row(rows: Iterable[StageRow]) -> StageRow:
+    """The sums. The speed is that of the stages that generated; a yield over different stages would mean nothing."""
+    rows = list(rows)
+    generated = [row for row in rows if row.completion_tokens]
+    completion = sum(row.completion_tokens or 0 for row in rows)
+    seconds = sum(row.seconds or 0.0 for row in generated)
+    return StageRow(
+        "total",
+        "",
+        accepted=sum(row.accepted or 0 for row in rows),
+        rejected=sum(row.rejected or 0 for row in rows),
+        jobs=sum(row.jobs or 0 for row in rows),
+        seconds=sum(row.seconds or 0.0 for row in rows),
+        prompt_tokens=sum(row.prompt_tokens or 0 for row in rows),
+        completion_tokens=completion,
+        speed=completion / seconds if seconds else None,
+    )
+
+
+def rejections(run: RunFiles) -> dict[str, list[Rejection]]:
+    """Stage -> its filters, the strictest first; a stage that rejected nothing has an empty list, one not run is absent."""
+    return {row.name: stage_rejections(run, row) for row in stage_rows(run) if row.accepted is not None}
+
+
+def stage_rejections(run: RunFiles, row: StageRow) -> list[Rejection]:
+    """What each filter of a stage took out, with one example."""
+    examples = example_per_filter(run.rejected(row.name))
+    judged = (row.accepted or 0) + (row.rejected or 0)
+    found = []
+    for filter, number in sorted(run.stage(row.name).get("rejected", {}).items(), key=lambda item: (-item[1], item[0])):
+        record = examples.get(filter)
+        text, reason = (candidate_text(record), record.verdict.reason) if record else ("", "")
+        found.append(Rejection(filter, number, number / judged if judged else 0.0, text, reason))
+    return found
+
+
+def example_per_filter(records: Iterable[Record]) -> dict[str, Record]:
+    """Filter -> the rejected record with the lowest key. Keys are hashes, so nobody picked it."""
+    examples: dict[str, Record] = {}
+    for record in records:
+        best = examples.get(record.verdict.filter)
+        if best is None or record.key < best.key:
+            examples[record.verdict.filter] = record
+    return examples
+
+
+def candidate_text(record: Record) -> str:
+    """What the model wrote in a candidate: the last thing that its stage had come to."""
+    return record.assistant or record.thought or record.user or record.topic
