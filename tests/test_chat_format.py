@@ -11,7 +11,7 @@ from selfalign.errors import UserError
 from selfalign.records import Message
 from tests.support.tiny import EOS, tiny_tokenizer
 
-SYSTEM = "You are it's \\ \"Ada\".\nBe brief: {{ name }} 🙂"
+SYSTEM = 'You are it\'s \\ "Ada".\nBe brief: {{ name }} 🙂'
 
 
 def user(content: str) -> Message:

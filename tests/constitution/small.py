@@ -58,7 +58,7 @@ templates:
   exemplars: "{{ name | upper }} at work."
 seeds:
   - instruction: What does this print?
-    input: |-
+    input: |2-
         print({"a": 1}, "{{ x }} {% if %} {# no #}")
       done
   - instruction: Add one and one.

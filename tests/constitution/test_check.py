@@ -44,7 +44,13 @@ ERRORS = [
     ("    turns:\n", "    turns: none\n    rest:\n", "turns: none", "exemplars[0].turns", "must be a list, not text"),
     ("Add one and one.", '"Add\\none."', "Add\\n", "seeds[1].instruction", "must be one line"),
     ("name: balanced & fair", "name: fair (both)", "fair (b", "principles[1].name", "without parentheses"),
-    ("number: 2", "number: 1", "  name: balanced", "principles[1].number", "duplicate 1: the same as principles[0]"),
+    (
+        "number: 2",
+        "number: 1",
+        "number: 1\n    name: balanced",
+        "principles[1].number",
+        "duplicate 1: the same as principles[0]",
+    ),
     ("name: balanced & fair", "name: Ethical", "Ethical", "principles[1].name", "duplicate 'Ethical'"),
     ("  - name: law", "  - name: SUMS", "SUMS", "instruction_types[2].name", "the same as instruction_types[1].name"),
     (
@@ -89,10 +95,10 @@ ERRORS = [
     ("Says {{ name }}.", "{{ 2 * 3 }}", "{{ 2", "exemplars[0].turns[0].response", "a mul is not allowed"),
     ("Says {{ name }}.", "{{ name | pprint }}", "pprint", "exemplars[0].turns[0].response", "a filter is not allowed"),
     ("Says {{ name }}.", "{{ name.upper() }}", "upper()", "exemplars[0].turns[0].response", "not allowed in {{ }}"),
-    ("Instructions for", "{{ type }} for", "{{ type }} for", "templates.topic_guided", "unknown variable `type`"),
+    ("Instructions for", "Some {{ type }} for", "{{ type }} for", "templates.topic_guided", "unknown variable `type`"),
     (
         "Instructions for",
-        "{{ topics }} for",
+        "As {{ topics }} for",
         "{{ topics",
         "templates.topic_guided",
         "which only templates.topics may use",
@@ -108,9 +114,7 @@ ERRORS = [
 def test_error_is_told_with_its_line(old: str, new: str, marker: str, path: str, said: str) -> None:
     text = changes((old, new))
     faults = [fault for fault in check(text) if fault.path == path and fault.severity == "error"]
-    number = text.count("\n", 0, text.index(marker) + len(marker.rstrip("\n"))) + 1
-    if path == "principles[1].number" and "duplicate" in said:
-        number -= 1
+    number = text.count("\n", 0, text.index(marker)) + 1
     assert [fault.line for fault in faults] == [number]
     assert said in faults[0].message
 
@@ -157,8 +161,8 @@ def test_a_cycle_shows_itself_once() -> None:
         ("  manner:", "  alpha: x {{ exemplars }}\n  manner:"), ("{{ name | upper }} at work", "{{ alpha }} again")
     )
     (fault,) = check(text)
-    assert (fault.line, fault.path) == (line_of(text, "{{ alpha }}"), "templates.exemplars")
-    assert fault.message.endswith("circle: exemplars -> alpha -> exemplars")
+    assert (fault.line, fault.path) == (line_of(text, "alpha:"), "variables.alpha")
+    assert fault.message.endswith("circle: alpha -> exemplars -> alpha")
 
 
 def test_a_text_that_uses_itself() -> None:
@@ -192,7 +196,8 @@ def test_all_faults_at_once_in_order_of_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ("a: 1\nb: [1,\nc: 2\n", 3, "not YAML"),
+        ("a: 1\nb: [1,\nc: 2\n", 3, "while parsing a flow sequence from line 2"),
+        ("a: 1\nb: {{ name }} is here\n", 2, "begins with {{ needs quotes"),
         ("a: 1\nb: \x07\n", 2, "special characters"),
         ("", 1, "a mapping of keys"),
         ("- a\n", 1, "a mapping of keys"),

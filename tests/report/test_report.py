@@ -199,8 +199,8 @@ def test_a_finished_run_has_every_section(run: Path) -> None:
         "smollm2-135m is aligned with 216 human-written lines by the paper’s count, and 116 beside that count.",
         "160 instructions of 210 candidates",
         "engrave lowered the validation loss",
-        "On 40 held-out instructions the final model ended its answer by itself 38 times (95%; 95% interval 83% to 99%)",
-        "none of its answers leaked the constitution",
+        "the final model ended 38 of 40 answers by itself (95%, Wilson 95% interval 83% to 99%)",
+        "the base model without a prompt 12 of 40 (30%, 18% to 45%); none of the final",
         "120 31 79% 40 1 min 35 s 102,400 2,560 26.9",
         "ROUGE-L 0.83 with 'What <b>is</b> it?'",
         "(not in the constitution)",
@@ -230,8 +230,8 @@ def test_the_page_is_self_contained_and_inert(run: Path) -> None:
 
 
 def test_hostile_text_is_shown_as_text(run: Path) -> None:
-    page = Page(build_report(run))
-    assert "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{ 7 * 7 }} Ünïcode 漢字 ␛[31m \ufffd" in page.text
+    text = Page(build_report(run)).text
+    assert "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{ 7 * 7 }} Ünïcode 漢字 ␛[31m \ufffd" in text
 
 
 def test_an_unfinished_run_is_reported(run: Path) -> None:

@@ -77,9 +77,9 @@ def test_the_output_has_exactly_these_files(trained: Trained) -> None:
 def test_the_loss_goes_down_and_is_reported(trained: Trained) -> None:
     result = trained.result
     assert (result.steps, result.epochs, result.rows, result.labelled_tokens) == (6, 2.0, 12, 12 * 10)
-    assert result.losses[-1] < result.losses[0] - 0.5
+    assert result.losses[-1] < result.losses[0] - 0.1
     assert result.validation_loss is not None and result.validation_loss_before is not None
-    assert result.validation_loss < result.validation_loss_before - 0.5
+    assert result.validation_loss < result.validation_loss_before - 0.1
     assert trained.steps == [(i + 1, 6, loss) for i, loss in enumerate(result.losses)]
     assert trained.log == [f"first row (⟦ ⟧ is read, not learnt): {FIRST_ROW}"]
 
@@ -100,9 +100,10 @@ def test_the_validation_loss_is_the_adapters(trained: Trained) -> None:
 
     def loss() -> float:
         losses = [
-            model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss for row in rows
+            model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss.item()
+            for row in rows
         ]
-        return float(torch.stack(losses).mean())  # all rows have the same number of labels
+        return sum(losses) / len(losses)  # all rows have the same number of labels
 
     assert loss() == pytest.approx(trained.result.validation_loss_before, abs=1e-4)
     model = PeftModel.from_pretrained(model, str(trained.output)).eval()

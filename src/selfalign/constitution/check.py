@@ -173,12 +173,16 @@ def parse(text: str) -> Document:
 
 
 def describe_yaml(fault: yaml.YAMLError, text: str) -> tuple[int, str]:
-    """Line and message of a YAML fault."""
-    if isinstance(fault, yaml.MarkedYAMLError) and (mark := fault.problem_mark or fault.context_mark):
-        said = ", ".join(part for part in (fault.context, fault.problem) if part)
-        return mark.line + 1, f"not YAML: {said} (column {mark.column + 1})"
-    position = getattr(fault, "position", 0)
-    return text.count("\n", 0, position) + 1, f"not YAML: {getattr(fault, 'reason', fault)}"
+    """Line and message of a YAML fault; one at the end of the file is on its last line."""
+    if not isinstance(fault, yaml.MarkedYAMLError) or not (mark := fault.problem_mark or fault.context_mark):
+        position = getattr(fault, "position", 0)
+        return text.count("\n", 0, position) + 1, f"not YAML: {getattr(fault, 'reason', fault)}"
+    rows = text.splitlines() or [""]
+    row = min(mark.line, len(rows) - 1)
+    start = f" from line {fault.context_mark.line + 1}" if fault.context_mark else ""
+    context = [f"{fault.context}{start}"] if fault.context else []
+    hint = ["a text that begins with {{ needs quotes"] if re.search(r"[:-] +\{\{", rows[row]) else []
+    return row + 1, f"not YAML: {', '.join([*context, str(fault.problem), *hint])}"
 
 
 def locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
@@ -214,7 +218,7 @@ ENVIRONMENT.filters = {name: ENVIRONMENT.filters[name] for name in FILTERS}
 
 def escape(text: str) -> str:
     """The template that renders to `text`."""
-    return re.sub(r"\{[{%#]", lambda match: "{{ '" + match[0] + "' }}", text)
+    return re.sub(r"\{[{%#]|\r", lambda match: "{{ '" + match[0].replace("\r", r"\r") + "' }}", text)
 
 
 class TemplateFault(Exception):
@@ -462,23 +466,24 @@ def duplicates(data: dict[str, Any], broken: set[KeyPath]) -> Iterator[Problem]:
 
 def citations(data: dict[str, Any], broken: set[KeyPath]) -> Iterator[Problem]:
     """Thoughts that cite none or a wrong principle, and principles that no thought cites."""
-    names = {p["number"]: p["name"] for _, p in select(data, ("principles", EACH)) if is_citable(p)}
-    cited: set[int] = set()
+    citable = [(path, part) for path, part in select(data, ("principles", EACH)) if is_citable(part)]
+    names = {str(part["number"]): part["name"].strip() for _, part in citable}
+    cited: set[str] = set()
     for path, thought in select(data, ("exemplars", EACH, "turns", EACH, "thought")):
         if not isinstance(thought, str) or not thought.strip() or path in broken:
             continue
-        found = [(int(number), name) for number, name in CITATION.findall(thought)]
+        found = CITATION.findall(thought)
         cited.update(number for number, _ in found)
         if not found:
             yield Problem(path, "cites no principle; a citation looks like `7 (candor)`")
         for number, name in found:
             if number not in names:
                 yield Problem(path, f"cites `{number} ({name})`, but there is no principle {number}")
-            elif name != names[number].strip():
-                yield Problem(path, f"cites `{number} ({name})`, but principle {number} is `{names[number].strip()}`")
-    for path, number in select(data, ("principles", EACH, "number")):
-        if number in names and number not in cited:
-            yield Problem(path[:-1], f"no exemplar cites principle {number}", "warning")
+            elif name != names[number]:
+                yield Problem(path, f"cites `{number} ({name})`, but principle {number} is `{names[number]}`")
+    for path, part in citable:
+        if str(part["number"]) not in cited:
+            yield Problem(path, f"no exemplar cites principle {part['number']}", "warning")
 
 
 def is_citable(principle: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from selfalign.constitution.chat_format import ChatFormat
 from selfalign.records import Tokens
 
 FinishReason = Literal["stop", "eos", "length"]
@@ -67,9 +68,15 @@ class Score(NamedTuple):
 
 
 class Engine(Protocol):
-    """What generates and scores text. `describe` goes into every record as its provenance."""
+    """What generates and scores text."""
 
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]:
+        """What goes into a record's `engine`."""
+        ...
+
+    def chat_format(self, system: str) -> ChatFormat:
+        """The chat format in this model's special tokens, `system` standing where a conversation brings none."""
+        ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yield completions as they finish, in any order; the same requests give the same completions again."""

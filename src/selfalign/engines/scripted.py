@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from selfalign.constitution.chat_format import ChatFormat
 from selfalign.engines.base import Completion, FinishReason, Request, Score
 from selfalign.errors import UserError
 from selfalign.records import Tokens
@@ -22,6 +23,10 @@ class ScriptedEngine:
     def describe(self) -> dict[str, Any]:
         """Provenance."""
         return {"kind": "scripted"}
+
+    def chat_format(self, system: str) -> ChatFormat:
+        """With an end-of-sequence token of its own."""
+        return ChatFormat(system, "", "<|end|>", ("<|end|>",))
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions in the order of the requests."""

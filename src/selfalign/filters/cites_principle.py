@@ -11,7 +11,7 @@ NUMBER = r"(?<!\w)(?<!\d[.:])(?P<number>\d{1,2})"
 BRACKETED = re.compile(NUMBER + r"\s*\((?P<name>[^()\n]*)\)")
 NAMED = re.compile(r"\b(?:principle|rule)(?P<plural>s?)\s+(?:no\.?\s*|number\s+|#\s*)?(?=\d)", re.IGNORECASE)
 ITEM = re.compile(r"(?P<number>\d{1,2})(?!\w|[.:]\d|%)(?:\s*\((?P<name>[^()\n]*)\))?")
-SEPARATOR = re.compile(r"\s*(?:,\s*(?:and\s+)?|/|;\s*|&\s*|and\s+)")
+SEPARATOR = re.compile(r"\s*(?:,\s*(?:and\s+)?|/|;\s*|&\s*|and\s+)", re.IGNORECASE)
 
 
 def cites_principle(thought: str, names: Mapping[int, str]) -> Verdict:

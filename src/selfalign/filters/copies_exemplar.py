@@ -29,9 +29,7 @@ class CopiesExemplar:
         run = shared_run(tokens, self._runs - all_runs([allowed], RUN_WORDS), RUN_WORDS)
         if run:
             return Verdict.reject("copies_exemplar", f'{len(run)} words of an exemplar: "{" ".join(run)}"', len(run))
-        score, nearest = max(
-            ((rouge_l(tokens, known), at) for at, known in enumerate(self._words)), default=(0.0, 0)
-        )
+        score, nearest = max(((rouge_l(tokens, known), at) for at, known in enumerate(self._words)), default=(0.0, 0))
         if score > SIMILAR:
             reason = f'ROUGE-L {score:.2f} with the exemplar text "{self._texts[nearest][:60]}"'
             return Verdict.reject("copies_exemplar", reason, score)

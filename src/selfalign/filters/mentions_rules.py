@@ -3,8 +3,7 @@
 The user sees a response only, and a model trained on it has no principles in its prompt, so that talk of them would
 be talk of nothing. What counts as such talk:
 
-- a citation, `7 (candor)`, whose number and name are those of a principle (either order of right and wrong: the name
-  decides, as in `cites_principle`);
+- a citation, `7 (candor)`; the name decides, as in `cites_principle`;
 - `principle 7` with a known number, unless it heads a line or a list item ("Principle 1: Know your audience");
 - `rule 7 (candor)`: only with a principle's name, since "Rule 11 (offside)" is football;
 - phrases in which a model speaks of its instructions ("my principles", "internal thought", "my guidelines require");
@@ -23,11 +22,12 @@ from selfalign.records import Verdict
 PHRASES = re.compile(
     r"\binternal thought\b(?! process)"
     r"|\bmy (?:own |guiding |internal )?principles\b"
-    r"|\b(?:my|the|these) (?:guidelines|rules|principles|constitution)"
-    r" (?:requires?|says?|state|tells? me|forbids?|prohibits?|instructs?|demands?|do(?:es)? not (?:allow|permit))\b"
-    r"|\b(?:principles|rules|guidelines) (?:that )?I (?:must |have to |am supposed to )?"
-    r"(?:follow|obey|was given|was told|am given|am bound by|operate under)\b"
-    r"|\b(?:according to|in line with|as per|following|violates?|against) my (?:guidelines|rules|constitution)\b",
+    r"|\bmy (?:guidelines|rules|constitution)"
+    r" (?:requires?|says?|states?|tells? me|forbids?|prohibits?|instructs?|demands?"
+    r"|do(?:es)?(?:n['’]t| not) (?:allow|permit))\b"
+    r"|\b(?:principles|rules|guidelines) (?:that )?I (?:(?:must|have to|am supposed to) (?:follow|obey)"
+    r"|was given|was told to|am given|am bound by|operate under)\b"
+    r"|\b(?:according to|in line with|as per|violates?|against) my (?:guidelines|constitution)\b",
     re.IGNORECASE,
 )
 NUMBERED = re.compile(r"\bprinciples?\s+(?:#|no\.\s*)?(?P<number>\d{1,2})(?![\w%]|\.\d)", re.IGNORECASE)
@@ -46,7 +46,7 @@ EVERYDAY = frozenset(
 def mentions_rules(text: str, names: Mapping[int, str]) -> Verdict:
     """Rejects a text that cites a principle, names one by a telling name, or speaks of its own instructions."""
     if cited := next(bracketed_citations(text, names), None):
-        return Verdict.reject("mentions_rules", f"cites {cited} ({names[cited]})", cited)
+        return Verdict.reject("mentions_rules", f"cites {cited} ({names[cited]})")
     mention = PHRASES.search(text) or numbered_mention(text, names) or named_mention(text, names)
     if mention:
         return Verdict.reject("mentions_rules", f"speaks of its rules: {' '.join(mention[0].split())!r}")

@@ -8,7 +8,7 @@ QUOTED = 40
 
 
 def unfinished(text: str, finish_reason: str) -> Verdict:
-    """Rejects the finish reason "length": the token limit cut the text off, and a model trained on it would learn to."""
+    """Rejects the finish reason "length": the token limit cut the text, and a model trained on it learns to."""
     if finish_reason == "length":
         return Verdict.reject("unfinished", f"cut off at the token limit: ...{text.rstrip()[-QUOTED:]!r}")
     return Verdict.accept()

@@ -32,7 +32,7 @@ def render_report(run: RunFiles) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=words.visible, trim_blocks=True, lstrip_blocks=True
     )
-    for filter in (words.count, words.decimal, words.percent, words.duration, words.date, candidate_text):
+    for filter in (words.count, words.decimal, words.percent, words.duration, words.date, words.plural, candidate_text):
         environment.filters[filter.__name__] = filter
     template = resources.files("selfalign.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(sections(run)).strip() + "\n"

@@ -11,7 +11,7 @@ from selfalign.report.read import RunFiles
 class Use(NamedTuple):
     """How many responses cite a principle, and which share of theirs that is (0 to 1)."""
 
-    count: int
+    responses: int
     share: float
 
 
@@ -26,7 +26,7 @@ class PrincipleUse(NamedTuple):
 
 
 class PrincipleReport(NamedTuple):
-    """All principles, the number of responses of either kind, the largest share (the scale), and citations a response."""
+    """All principles, the responses of either kind, the largest share (the scale), and citations a response."""
 
     rows: list[PrincipleUse]
     topic_guided: int
@@ -50,7 +50,7 @@ def principle_report(run: RunFiles) -> PrincipleReport | None:
         return None
     names = run.constitution.principle_names if run.constitution else {}
     numbers = sorted({*names, *cited[True], *cited[False]})
-    rows = [principle_use(number, names.get(number, "(not in the constitution)"), cited, responses) for number in numbers]
+    rows = [principle_use(n, names.get(n, "(not in the constitution)"), cited, responses) for n in numbers]
     largest = max((use.share for row in rows for use in (row.topic_guided, row.self_instruct)), default=0.0)
     citations = cited[True].total() + cited[False].total()
     return PrincipleReport(rows, responses[True], responses[False], largest or 1.0, citations / responses.total())
@@ -59,9 +59,9 @@ def principle_report(run: RunFiles) -> PrincipleReport | None:
 def principle_use(number: int, name: str, cited: dict[bool, Counter[int]], responses: Counter[bool]) -> PrincipleUse:
     """One row; the keys of `cited` and `responses` say whether an instruction was topic-guided."""
     guided, alone = (use(cited[kind][number], responses[kind]) for kind in (True, False))
-    return PrincipleUse(number, name, use(guided.count + alone.count, responses.total()), guided, alone)
+    return PrincipleUse(number, name, use(guided.responses + alone.responses, responses.total()), guided, alone)
 
 
-def use(count: int, responses: int) -> Use:
-    """`count` of `responses`."""
-    return Use(count, count / responses if responses else 0.0)
+def use(citing: int, responses: int) -> Use:
+    """`citing` of `responses`."""
+    return Use(citing, citing / responses if responses else 0.0)

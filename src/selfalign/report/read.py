@@ -96,4 +96,5 @@ def read_whole_records(path: Path) -> Iterator[Record]:
             try:
                 yield Record.from_json(line.decode())
             except (ValueError, TypeError, KeyError) as fault:
-                raise UserError(f"{path}:{number} is not a record: {fault}", "restore the file from a backup") from fault
+                message = f"{path}:{number} is not a record: {fault}"
+                raise UserError(message, "restore the file from a backup") from fault

@@ -31,7 +31,7 @@ class Rejection(NamedTuple):
     """What one filter took out of one stage; `share` is of all that the stage judged."""
 
     filter: str
-    count: int
+    number: int
     share: float
     example: str
     reason: str
@@ -86,7 +86,7 @@ def total_row(rows: Iterable[StageRow]) -> StageRow:
 
 
 def rejections(run: RunFiles) -> dict[str, list[Rejection]]:
-    """Stage -> its filters, the strictest first; a stage that rejected nothing has an empty list, one not run is absent."""
+    """Stage -> its filters, the strictest first; empty where nothing was rejected, absent where it has not run."""
     return {row.name: stage_rejections(run, row) for row in stage_rows(run) if row.accepted is not None}
 
 

@@ -63,16 +63,18 @@ def comparison_sentence(comparison: HeldOut | None) -> str:
     final, base = (comparison.variant(name) if comparison else None for name in ("final", "base"))
     if final is None or final.interval is None:
         return ""
-    text = f"On {plural(final.n, 'held-out instruction')} the final model ended its answer by itself {rate(final)}"
+    share, ends = percent(final.share), bounds(final.interval)
+    text = f"On held-out instructions the final model ended {final.stopped} of {final.n} answers by itself"
+    text += f" ({share}, Wilson 95% interval {ends})"
     if base is not None and base.interval is not None:
-        text += f", the base model without a prompt {rate(base)}{caution(final.interval, base.interval)}"
+        text += f", the base model without a prompt {base.stopped} of {base.n}"
+        text += f" ({percent(base.share)}, {bounds(base.interval)}){caution(final.interval, base.interval)}"
     return f"{text}; {leaks(final)}."
 
 
-def rate(variant: Variant) -> str:
-    """`38 times (95%, interval 83% to 99%)`."""
-    low, high = variant.interval or (0.0, 1.0)
-    return f"{plural(variant.stopped, 'time')} ({percent(variant.share)}; 95% interval {percent(low)} to {percent(high)})"
+def bounds(interval: Interval) -> str:
+    """`83% to 99%`."""
+    return f"{percent(interval.low)} to {percent(interval.high)}"
 
 
 def caution(first: Interval, second: Interval) -> str:
@@ -82,7 +84,7 @@ def caution(first: Interval, second: Interval) -> str:
 
 def leaks(variant: Variant) -> str:
     """How many answers of a variant show text that training should have pruned."""
-    return f"{count(variant.leaks) if variant.leaks else 'none'} of its answers leaked the constitution"
+    return f"{count(variant.leaks) if variant.leaks else 'none'} of the final model’s answers leaked"
 
 
 def end_sentence(rows: list[StageRow]) -> str:

@@ -27,7 +27,7 @@ class LossCurve(NamedTuple):
 
 
 class Training(NamedTuple):
-    """One fine-tuning: the manifest's figures, the first and the last loss, and the curve where there are two losses."""
+    """One fine-tuning: the manifest's figures, the first and the last loss, and the curve where there are two."""
 
     stage: str
     state: str

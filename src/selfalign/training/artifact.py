@@ -147,7 +147,9 @@ a wrong answer does harm.
 
 def bullets(values: dict[str, Any]) -> str:
     """A Markdown list of `name: value`."""
-    return "\n".join(f"- {name}: {value:.6g}" if isinstance(value, float) else f"- {name}: {value}" for name, value in values.items())
+    return "\n".join(
+        f"- {name}: {value:.6g}" if isinstance(value, float) else f"- {name}: {value}" for name, value in values.items()
+    )
 
 
 def indented(text: str) -> str:

@@ -137,7 +137,9 @@ def check_target_modules(model: Any, wanted: Sequence[str]) -> None:
     """Each of `wanted` must name a linear layer: PEFT itself faults only where none at all is found."""
     import torch
 
-    linear = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)})
+    linear = sorted(
+        {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    )
     missing = [name for name in wanted if name not in linear or name == "lm_head"]
     if missing:
         there = ", ".join(name for name in linear if name != "lm_head")
@@ -216,7 +218,7 @@ def trainer_settings(options: TrainingOptions, scratch: str, seed: int, in_bfloa
         seed=seed,
         bf16=on_gpu and in_bfloat16,  # TRL's default is True
         fp16=False,
-        gradient_checkpointing=False,  # TRL's default is True
+        activation_checkpointing=False,  # the new name of gradient_checkpointing, which TRL turns on
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,  # its default hides the very losses that must stop the training
@@ -275,9 +277,7 @@ def card_facts(base: str, options: TrainingOptions, seed: int, result: TrainingR
     return {
         "base_model": base,
         "settings": {**options.model_dump(mode="json"), "seed": seed},
-        "results": {
-            name: value for name, value in result._asdict().items() if name != "losses" and value is not None
-        },
+        "results": {name: value for name, value in result._asdict().items() if name != "losses" and value is not None},
     }
 
 

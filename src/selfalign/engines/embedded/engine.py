@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
+from selfalign.constitution.chat_format import ChatFormat
 from selfalign.engines.base import Completion, Request, Score
 from selfalign.engines.embedded import attention
 from selfalign.engines.embedded.batch import Batch, Prefix, Row
@@ -41,6 +41,10 @@ class EmbeddedEngine:
         """Provenance."""
         name = str(self.dtype).removeprefix("torch.")
         return {"kind": "embedded", "model": self.source.name, "dtype": name, "device": self.device.type}
+
+    def chat_format(self, system: str) -> ChatFormat:
+        """The chat format in the tokenizer's special tokens."""
+        return ChatFormat.of(self.tokenizer, system)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish. Requests of one prefix are batched, the longest prompts first."""
@@ -168,13 +172,3 @@ def refuse_sliding_window(config: Any) -> None:
             f"{config.model_type} has layers of {', '.join(sorted(kinds))}; the embedded engine needs full attention",
             "name another base_model, such as Qwen/Qwen3-0.6B-Base",
         )
-
-
-def open_embedded(source: Source, *, dtype: str, batch_size: int) -> EmbeddedEngine:
-    """Load the model and be ready to generate."""
-    return EmbeddedEngine(source, dtype=dtype, batch_size=batch_size)
-
-
-def is_adapter(path: Path) -> bool:
-    """Whether a directory holds a PEFT adapter."""
-    return (path / "adapter_config.json").is_file()

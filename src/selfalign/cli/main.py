@@ -1,0 +1,74 @@
+"""The command `selfalign`: a table of commands, each a plain function in a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+from selfalign.errors import UserError
+
+
+class Command(NamedTuple):
+    """A command's module (with `add_arguments` and `main`) and what it does in one line."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "run": Command("run", "run all stages of a recipe; run again to resume"),
+    "status": Command("status", "stages of a run: counts, yield, rejections, tokens, seconds"),
+    "samples": Command("samples", "records of a stage, accepted or rejected"),
+    "report": Command("report", "write RUN/report.html"),
+    "constitution": Command("constitution", "check, show or count what a human wrote"),
+    "chat": Command("chat", "talk to a model in the terminal"),
+    "models": Command("models", "what may stand where a command takes MODEL"),
+    "doctor": Command("doctor", "what this machine has, and what is missing"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run one command, and turn what went wrong into one line and an exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options, run = parse(arguments)
+        return int(run(options) or 0)
+    except UserError as fault:
+        print(f"selfalign: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("\nselfalign: stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def parse(arguments: list[str]):  # type: ignore[no-untyped-def]
+    """The options, and the command's function. Only the module of the command in hand is imported."""
+    from selfalign import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="selfalign",
+        description="Turn a base language model into an assistant that follows your principles.",
+        epilog="Start with: selfalign run recipes/demo.yaml --out runs/demo",
+    )
+    parser.add_argument("--version", action="version", version=f"selfalign {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = next((word for word in arguments if not word.startswith("-")), "")
+    run = None
+    for name, command in COMMANDS.items():
+        section = commands.add_parser(name, help=command.help, description=command.help)
+        if name == wanted:
+            module = importlib.import_module(f"selfalign.cli.{command.module}")
+            module.add_arguments(section)
+            run = module.main
+    return parser.parse_args(arguments), run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Driving many jobs at once: each yields a request and is sent its completion, until all have returned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from selfalign.engines.base import Completion, Engine, Request
+from selfalign.errors import RunFailed
+from selfalign.pipeline.progress import Progress
+from selfalign.pipeline.run_directory import StageState, count_rejections
+from selfalign.pipeline.stage import Barrier, GenerationStage, Job
+from selfalign.recipe import AbortOptions
+from selfalign.records import Record, RecordStore
+
+
+def drive(engine: Engine, jobs: Sequence[Job], on_completion: Callable[[Completion], None]) -> list[list[Record]]:
+    """The candidates of every job. All jobs that wait for the engine go to it together, step by step."""
+    results: list[list[Record]] = [[] for _ in jobs]
+    waiting: dict[str, tuple[int, Request]] = {}
+
+    def advance(place: int, completion: Completion | None) -> None:
+        try:
+            request = next(jobs[place].steps) if completion is None else jobs[place].steps.send(completion)
+            waiting[request.key] = (place, request)
+        except StopIteration as returned:
+            results[place] = returned.value
+
+    for place in range(len(jobs)):
+        advance(place, None)
+    while waiting:
+        asked, waiting = waiting, {}
+        for completion in engine.generate([request for _, request in asked.values()]):
+            on_completion(completion)
+            advance(asked[completion.key][0], completion)
+    return results
+
+
+def chunks(jobs: Iterator[Job | Barrier], size: int) -> Iterator[list[Job]]:
+    """Jobs up to `size` or a barrier, pulled only when asked for: what `jobs` yields may depend on the verdicts so far."""
+    while True:
+        chunk: list[Job] = []
+        ended = True
+        for job in islice(jobs, size):
+            ended = False
+            if isinstance(job, Barrier):
+                break
+            chunk.append(job)
+        if ended:
+            return
+        if chunk:
+            yield chunk
+
+
+@dataclass
+class Generation:
+    """One generation stage being run: replays what is on disk, drives the rest, saves after every chunk."""
+
+    stage: GenerationStage
+    store: RecordStore
+    state: StageState
+    open_engine: Callable[[], Engine]
+    save: Callable[[], None]
+    progress: Progress
+    abort: AbortOptions
+
+    def run(self, chunk_size: int, part: str = "") -> None:
+        """Until the stage yields no more jobs. Raises RunFailed where its yield is hopeless."""
+        saved, replayed = self.state.parts.get(part, 0), 0
+        for chunk in chunks(self.stage.jobs(), chunk_size):
+            if replayed < saved:
+                replayed += len(chunk)
+                self._replay(chunk)
+                continue
+            self._drive(chunk)
+            self.state.parts[part] = self.state.parts.get(part, 0) + len(chunk)
+            self.save()
+            self._abort_if_hopeless()
+
+    def _replay(self, chunk: Sequence[Job]) -> None:
+        """Tell the stage what these jobs gave; a job's candidates are numbered without gaps."""
+        for job in chunk:
+            job.steps.close()
+            number = 0
+            while record := self.store.get(job.key(number)):
+                number += 1
+                if record.verdict.accepted:
+                    self.stage.accept(record)
+
+    def _drive(self, chunk: Sequence[Job]) -> None:
+        engine = self.open_engine()
+        start = time.monotonic()
+        candidates = drive(engine, chunk, self.progress.completion)
+        self.state.engine_seconds += time.monotonic() - start
+        judged = [self._judge(candidate) for rows in candidates for candidate in rows]
+        self.store.append(judged)
+        for record in judged:
+            self.state.tokens += record.tokens
+        self._count()
+
+    def _judge(self, candidate: Record) -> Record:
+        """The record on disk, where a killed process wrote it, else the candidate under the stage's verdict."""
+        record = self.store.get(candidate.key) or candidate.judged(self.stage.judge(candidate))
+        if record.verdict.accepted:
+            self.stage.accept(record)
+        return record
+
+    def _count(self) -> None:
+        self.state.accepted = len(self.store.accepted)
+        self.state.rejected = count_rejections(self.store.rejected)
+        self.progress.judged(self.state.accepted, sum(self.state.rejected.values()))
+
+    def _abort_if_hopeless(self) -> None:
+        judged, accepted = self.state.judged, self.state.accepted
+        if judged >= self.abort.after and accepted < self.abort.min_yield * judged:
+            table = "\n".join(f"  {count:6d}  {name}" for name, count in self.state.rejected.items())
+            raise RunFailed(
+                f"stage {self.stage.name}: only {accepted} of {judged} candidates accepted "
+                f"(abort.min_yield {self.abort.min_yield}); rejected by\n{table}",
+                f"look at them: selfalign samples RUN --stage {self.stage.name} --rejected",
+            )
+
+

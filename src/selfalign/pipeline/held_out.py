@@ -1,0 +1,132 @@
+"""Held-out answers: the same unseen instructions put to the base model, bare and under the principles, and to both tuned
+models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+from selfalign.constitution.rendering import (
+    STOP_AT_HEADING,
+    STOP_THOUGHT,
+    reply_prompt,
+    responses_prefix,
+    thought_prompt,
+)
+from selfalign.filters.cites_principle import cited_principles
+from selfalign.filters.copies_exemplar import CopiesExemplar
+from selfalign.filters.mentions_rules import mentions_rules
+from selfalign.pipeline.stage import Barrier, Context, Job, Steps
+from selfalign.records import Message, Record, Verdict, content_hash
+
+Variant = Literal["base", "base+principles", "engraved", "final"]
+
+VARIANTS: dict[Variant, tuple[str, str]] = {
+    "base": ("base", "base, no principles"),
+    "base+principles": ("base", "base under the principles"),
+    "engraved": ("engraved", "engraved"),
+    "final": ("final", "final"),
+}
+"""Variant -> (model, label). All but `base+principles` see the chat format in its standard style and nothing else."""
+
+
+def split_held_out(instructions: Sequence[Record], wanted: int) -> tuple[list[Record], list[Record]]:
+    """(training, held out), each in the given order. Chosen by key, and never more than a third."""
+    chosen = sorted(instructions, key=lambda record: content_hash(["held out", record.key]))
+    held = {record.key for record in chosen[: min(wanted, len(instructions) // 3)]}
+    return [r for r in instructions if r.key not in held], [r for r in instructions if r.key in held]
+
+
+class HeldOutStage:
+    """One answer of one variant for each held-out instruction; nothing is rejected."""
+
+    def __init__(self, context: Context, variant: Variant, instructions: Sequence[Record]) -> None:
+        self.name = f"evaluate/{variant}"
+        self.model = VARIANTS[variant][0]
+        self.context = context
+        self.variant = variant
+        self.instructions = instructions
+        self.prefix = responses_prefix(context.constitution)
+
+    @property
+    def goal(self) -> int:
+        """One answer an instruction."""
+        return len(self.instructions)
+
+    def jobs(self) -> Iterator[Job | Barrier]:
+        """In the order of the instructions."""
+        steps = self._thoughtful if self.variant == "base+principles" else self._bare
+        for index, instruction in enumerate(self.instructions):
+            yield self.context.job(index, (instruction.key,), lambda key, asked=instruction: steps(key, asked))
+
+    def _bare(self, key: Callable[[int], str], instruction: Record) -> Steps:
+        question: Message = {"role": "user", "content": instruction.user}
+        completion = yield self.context.chat_request(key(0), (question,), self.context.sampling())
+        return [self._answer(key(0), instruction, completion.text, completion.finish_reason, tokens=completion.tokens)]
+
+    def _thoughtful(self, key: Callable[[int], str], instruction: Record) -> Steps:
+        user, names = instruction.user, self.context.constitution.principle_names
+        sampling = self.context.sampling(stop=STOP_THOUGHT)
+        thought = yield self.context.request(key(0), "thought", thought_prompt(user), sampling, self.prefix)
+        sampling = self.context.sampling(stop=(STOP_AT_HEADING,))
+        prompt = reply_prompt(user, thought.text)
+        reply = yield self.context.request(key(0), "reply", prompt, sampling, self.prefix)
+        extra = {
+            "thought": thought.text.strip(),
+            "principles": cited_principles(thought.text, names),
+            "tokens": thought.tokens + reply.tokens,
+        }
+        return [self._answer(key(0), instruction, reply.text, reply.finish_reason, **extra)]
+
+    def _answer(self, key: str, instruction: Record, text: str, finish_reason: str, **fields: Any) -> Record:
+        answer: Message = {"role": "assistant", "content": text.strip()}
+        question: Message = {"role": "user", "content": instruction.user}
+        verdict = Verdict(True, reason=finish_reason)
+        return self.context.record(
+            key, messages=(question, answer), parents=(instruction.key,), verdict=verdict, **fields
+        )
+
+    def judge(self, candidate: Record) -> Verdict:
+        """Everything is kept; the verdict's reason says how the answer ended."""
+        return candidate.verdict
+
+    def accept(self, record: Record) -> None:
+        """No state."""
+
+
+def summarise(answers: dict[Variant, Sequence[Record]], leak: Callable[[str, str], str]) -> dict[str, Any]:
+    """Counts a variant and the answers side by side, as `evaluation/held_out.json` holds them.
+
+    `stopped` counts answers that the model ended itself; `leaks` those in which `leak(answer, question)` finds text of
+    the constitution. The prompted variant ends by opening the next turn, which counts as stopping.
+    """
+    variants: dict[str, Any] = {}
+    samples: dict[str, dict[str, Any]] = {}
+    for variant, records in answers.items():
+        leaks = [leak(record.assistant, record.user) for record in records]
+        words = [len(record.assistant.split()) for record in records]
+        variants[variant] = {
+            "label": VARIANTS[variant][1],
+            "n": len(records),
+            "stopped": sum(record.verdict.reason != "length" for record in records),
+            "leaks": sum(map(bool, leaks)),
+            "mean_words": round(sum(words) / max(len(words), 1), 1),
+        }
+        for record, found in zip(records, leaks, strict=True):
+            key = record.parents[0]
+            sample = samples.setdefault(key, {"key": key, "instruction": record.user, "answers": {}})
+            answer = {"text": record.assistant, "finish_reason": record.verdict.reason, "leak": found}
+            sample["answers"][variant] = answer | ({"thought": record.thought} if record.thought else {})
+    return {"variants": variants, "samples": list(samples.values())}
+
+
+def leak_finder(context: Context) -> Callable[[str, str], str]:
+    """Finds principle citations, talk of internal thoughts, and exemplar text in an answer; empty where there is none."""
+    turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
+    exemplar = CopiesExemplar([text for turn in turns for text in (turn.user, turn.thought, turn.response)])
+
+    def leak(answer: str, question: str) -> str:
+        verdicts = (mentions_rules(answer, context.constitution.principle_names), exemplar.judge(answer, allowed=question))
+        return next((verdict.reason for verdict in verdicts if not verdict.accepted), "")
+
+    return leak

@@ -1,0 +1,246 @@
+"""The run directory: manifest, resolved inputs, record stores, and the lock that keeps two writers apart."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfalign.constitution.ledger import ledger
+from selfalign.constitution.loading import constitution_hash, to_yaml
+from selfalign.constitution.schema import Constitution
+from selfalign.errors import UserError
+from selfalign.recipe import Recipe
+from selfalign.records import Record, RecordStore, Tokens, read_records, write_atomically
+
+STAGES = ("topics", "instructions", "responses", "engrave", "elaborations", "clone", "evaluate", "report")
+
+BASE_SETTINGS = ("base_model", "constitution", "identity_name", "seed", "chunk_size", "engine")
+
+STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "topics": ("topics",),
+    "instructions": ("instructions",),
+    "responses": ("responses", "evaluate.held_out"),
+    "engrave": ("engrave",),
+    "elaborations": ("elaborations",),
+    "clone": ("clone",),
+    "evaluate": ("evaluate",),
+    "report": (),
+}
+"""What a stage depends on besides the stages before it."""
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "rapidfuzz", "pydantic")
+
+
+@dataclass
+class StageState:
+    """How far a stage is. `jobs` counts finished jobs by part (most stages have the one part "")."""
+
+    state: str = "pending"
+    accepted: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    engine_seconds: float = 0.0
+    tokens: Tokens = Tokens()
+    parts: dict[str, int] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
+    failure: str = ""
+
+    @property
+    def judged(self) -> int:
+        """Accepted and rejected together."""
+        return self.accepted + sum(self.rejected.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        row: dict[str, Any] = {
+            "state": self.state,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "seconds": round(self.seconds, 2),
+            "engine_seconds": round(self.engine_seconds, 2),
+            "tokens": {"prompt": self.tokens.prompt, "completion": self.tokens.completion},
+            "jobs": sum(self.parts.values()),
+            "parts": self.parts,
+        }
+        optional = {"training": self.training, "failure": self.failure}
+        return row | {name: value for name, value in optional.items() if value}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> StageState:
+        """The inverse of `to_dict`."""
+        fields = {name: value for name, value in row.items() if name not in ("tokens", "jobs")}
+        return cls(**fields, tokens=Tokens(**row["tokens"]))
+
+
+class RunDirectory:
+    """Reads and writes everything under RUN but models and datasets."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stages = {name: StageState() for name in STAGES}
+        self.manifest: dict[str, Any] = {}
+        if self.manifest_path.exists():
+            self._load()
+
+    @property
+    def manifest_path(self) -> Path:
+        """run.json."""
+        return self.path / "run.json"
+
+    def _load(self) -> None:
+        try:
+            self.manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            for name, row in self.manifest["stages"].items():
+                self.stages[name] = StageState.from_dict(row)
+        except (ValueError, KeyError, TypeError) as fault:
+            raise UserError(f"{self.manifest_path} is not a manifest: {fault}", "name another run directory") from fault
+
+    def save(self) -> None:
+        """Write the manifest: what it says is done stands on disk already."""
+        self.manifest["stages"] = {name: state.to_dict() for name, state in self.stages.items()}
+        write_atomically(self.manifest_path, json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
+
+    def prepare(self, recipe: Recipe, constitution: Constitution) -> None:
+        """Adopt the inputs of this run: a new one writes them down, an old one must not mix data."""
+        digest = constitution_hash(constitution)
+        if self.manifest:
+            self._refuse_changes(recipe, digest)
+        elif self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and holds no run", "name a new directory: --out runs/NAME")
+        self.manifest |= {
+            "selfalign": importlib.metadata.version("selfalign"),
+            "created": self.manifest.get("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
+            "machine": machine(),
+            "versions": versions(),
+            "base_model": recipe.base_model,
+            "constitution": {"name": constitution.name, "hash": digest},
+            "ledger": ledger(constitution).to_dict(),
+        }
+        settings = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / "constitution.yaml", to_yaml(constitution))
+        write_atomically(self.path / "recipe.yaml", settings)
+        self.save()
+
+    def _refuse_changes(self, recipe: Recipe, digest: str) -> None:
+        old = flatten(Recipe.model_validate(yaml.safe_load((self.path / "recipe.yaml").read_text(encoding="utf-8"))))
+        new = flatten(recipe)
+        changed = [name for name in new if new[name] != old.get(name)]
+        if self.manifest["constitution"]["hash"] != digest:
+            changed.append("constitution")
+        for name in changed:
+            stages = [stage for stage in stages_after(name) if self.stages[stage].state != "pending"]
+            if stages:
+                was, now = old.get(name, "other text"), new.get(name, "changed text")
+                raise UserError(
+                    f"{self.path} was made by other settings: {name} was {was!r}, now {now!r}; {stages[0]} has data",
+                    f"put the setting back, or start another run: --out {self.path}-2",
+                )
+
+    def store(self, stage: str) -> RecordStore:
+        """The records of a stage (`evaluate/base` has its file under evaluation/)."""
+        if "/" in stage:
+            folder, name = "evaluation", stage.split("/", 1)[1]
+            return RecordStore(self.path / folder / f"{name}.jsonl", self.path / "rejected" / f"{folder}-{name}.jsonl")
+        return RecordStore(self.path / f"{stage}.jsonl", self.path / "rejected" / f"{stage}.jsonl")
+
+    def accepted(self, stage: str) -> list[Record]:
+        """The accepted records of a stage, to read."""
+        path = self.path / f"{stage}.jsonl"
+        return list(read_records(path)) if path.exists() else []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here. The lock falls with the process that holds it."""
+        from filelock import FileLock, Timeout
+
+        make_directory(self.path)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as fault:
+            raise UserError(
+                f"{self.path} is being written by another process", f"wait for it: selfalign status {self.path}", exit_code=1
+            ) from fault
+        try:
+            if self.manifest_path.exists():
+                self._load()
+            yield
+        finally:
+            lock.release()
+
+
+def make_directory(path: Path) -> None:
+    """Make `path`, or say why it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(f"cannot make the directory {path}: {fault.strerror}", "name another one: --out DIR") from fault
+
+
+def open_run(path: Path) -> RunDirectory:
+    """An existing run, to look at."""
+    if not (path / "run.json").is_file():
+        raise UserError(f"{path} is no run directory: it has no run.json", f"selfalign run recipes/demo.yaml --out {path}")
+    return RunDirectory(path)
+
+
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """The settings that decide what data a run makes: dotted name -> value."""
+    rows: dict[str, Any] = {}
+
+    def walk(section: Any, prefix: str) -> None:
+        for name, info in type(section).model_fields.items():
+            value = getattr(section, name)
+            extra = info.json_schema_extra
+            if isinstance(extra, dict) and extra.get("affects_data") is False:
+                continue
+            if hasattr(type(value), "model_fields"):
+                walk(value, f"{prefix}{name}.")
+            else:
+                rows[prefix + name] = value
+
+    walk(recipe, "")
+    return rows
+
+
+def stages_after(setting: str) -> list[str]:
+    """The stages whose data depend on a setting, in order: the first that names it and all that follow."""
+    if setting.split(".")[0] in BASE_SETTINGS:
+        return list(STAGES)
+    for place, stage in enumerate(STAGES):
+        if any(setting == name or setting.startswith(name + ".") for name in STAGE_SETTINGS[stage]):
+            return list(STAGES[place:])
+    return []
+
+
+def count_rejections(records: list[Record]) -> dict[str, int]:
+    """Rejected records by filter, the commonest first."""
+    return dict(Counter(record.verdict.filter for record in records).most_common())
+
+
+def machine() -> str:
+    """Cores, memory and system, as a figure's provenance."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}, {platform.system()}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
