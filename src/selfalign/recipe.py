@@ -154,7 +154,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UserError(f"no recipe at {path}", "selfalign run recipes/demo.yaml")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+    except (yaml.YAMLError, ValueError) as fault:  # ValueError: not UTF-8, or a date such as 2024-99-99
         raise UserError(f"{path} is not YAML: {' '.join(str(fault).split())}", f"mend {path}") from fault
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of options, not {type(data).__name__}", f"mend {path}")
@@ -175,7 +175,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override!r}: {parent} is not a section", "selfalign run --help")
     try:
         data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, ValueError) as fault:
         raise UserError(f"--set {override!r}: the value is not YAML", "put it in quotes") from fault
 
 

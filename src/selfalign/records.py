@@ -148,9 +148,12 @@ class RecordStore:
 
     def append(self, records: Iterable[Record]) -> None:
         """Write the new ones among `records` and make them durable."""
-        new = [record for record in records if record.key not in self._by_key]
+        new: dict[str, Record] = {}
+        for record in records:
+            if record.key not in self._by_key:
+                new.setdefault(record.key, record)
         for accepted in (False, True):
-            part = [record for record in new if record.verdict.accepted is accepted]
+            part = [record for record in new.values() if record.verdict.accepted is accepted]
             if part:
                 append_durably(self.paths[accepted], "".join(record.to_json() + "\n" for record in part))
                 self._remember(part, accepted)
@@ -164,10 +167,10 @@ class RecordStore:
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a file in the order written. A broken line is a UserError with its number."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # binary: a line ends at \n only, and is decoded where a fault gets its number
         for number, line in enumerate(file, 1):
             try:
-                yield Record.from_json(line)
+                yield Record.from_json(line.decode())
             except (ValueError, TypeError, KeyError) as fault:
                 raise UserError(
                     f"{path}:{number} is not a record: {fault}", "restore the file from a backup, or remove that line"
@@ -201,9 +204,9 @@ def append_durably(path: Path, text: str) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a whole file under a temporary name, sync it and rename it: readers see the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(text.encode())
             file.flush()

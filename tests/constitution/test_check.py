@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from selfalign.constitution import check as module
-from selfalign.constitution.check import Fault, check
+from selfalign.constitution.check import check
+from selfalign.constitution.document import Fault
 from selfalign.errors import UserError
 from tests.constitution.small import SMALL, changes, line_of
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfalign.constitution.check import escape, examine
+from selfalign.constitution.check import examine
 from selfalign.constitution.loading import (
     builtin_names,
     constitution_hash,
@@ -17,6 +17,7 @@ from selfalign.constitution.loading import (
     to_yaml,
 )
 from selfalign.constitution.schema import Constitution
+from selfalign.constitution.templating import escape
 from selfalign.errors import UserError
 from tests.constitution.small import SMALL, changes, line_of
 

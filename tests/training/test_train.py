@@ -13,7 +13,7 @@ from selfalign.constitution.chat_format import ChatFormat
 from selfalign.errors import RunFailed, UserError
 from selfalign.recipe import TrainingOptions
 from selfalign.records import Message
-from selfalign.training.train import TrainingResult, compute_dtype, train_adapter
+from selfalign.training.train import TrainingResult, build_trainer, compute_dtype, tokenize, train_adapter
 from tests.support.tiny import tiny_model_dir, tiny_tokenizer
 
 FORMAT = ChatFormat.of(tiny_tokenizer(), "Be kind.")
@@ -54,6 +54,7 @@ class Trained:
             output,
             seed=changes.pop("seed", 3),
             on_step=lambda *step: self.steps.append(step),
+            dtype=changes.pop("dtype", "float32"),
             log=self.log.append,
             **changes,
         )
@@ -110,6 +111,31 @@ def test_the_validation_loss_is_the_adapters(trained: Trained) -> None:
     assert loss() == pytest.approx(trained.result.validation_loss, abs=1e-4)
 
 
+@pytest.mark.parametrize("items", [None, 77])
+def test_the_sparse_loss_is_trls(base: Path, tmp_path: Path, items: int | None) -> None:
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    tokenizer = tiny_tokenizer()
+    tokenized = tokenize(tokenizer, FORMAT, [*conversations(5), ("long", LONG)], [], 512)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    trainer = build_trainer(model, tokenizer, tokenized, OPTIONS, str(tmp_path), 0, None)
+    trainer.model.eval()
+    batch = trainer.data_collator([row._asdict() for row in tokenized.train])
+    assert trainer.may_be_sparse(trainer.model) is (trainer.accelerator.device.type == "cpu")
+    ours = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=items)
+    theirs = SFTTrainer.compute_loss(trainer, trainer.model, dict(batch), num_items_in_batch=items)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+LONG: list[Message] = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b" * 30},
+    {"role": "user", "content": "c"},
+    {"role": "assistant", "content": "d"},
+]
+
+
 def test_the_artifact_describes_itself(trained: Trained) -> None:
     from transformers import AutoTokenizer
 
@@ -150,6 +176,15 @@ def test_the_same_call_gives_the_same_bytes(trained: Trained, tmp_path: Path) ->
     weights = [one.output / "adapter_model.safetensors" for one in (trained, again, other)]
     assert weights[0].read_bytes() == weights[1].read_bytes() != weights[2].read_bytes()
     assert again.result.validation_loss is None and again.result.validation_loss_before is None
+
+
+def test_a_bfloat16_base_trains_a_float32_adapter(base: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    trained = Trained(base, tmp_path / "out", dtype="bfloat16")
+    assert trained.result.losses[-1] < trained.result.losses[0] - 0.1
+    weights = load_file(trained.output / "adapter_model.safetensors")
+    assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float32"}
 
 
 def test_an_old_output_is_replaced(base: Path, tmp_path: Path) -> None:

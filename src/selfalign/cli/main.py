@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -30,6 +31,9 @@ COMMANDS = {
     "doctor": Command("doctor", "what this machine has, and what is missing"),
 }
 
+MACHINE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Full, read-only or not the user's: told in one line wherever it happens, since no traceback would say more."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run one command, and turn what went wrong into one line and an exit status."""
@@ -46,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as fault:
+        if fault.errno not in MACHINE_FAULTS:
+            raise
+        print(f"selfalign: {fault.filename or 'a file'}: {fault.strerror}", file=sys.stderr)
+        return 1
 
 
 def parse(arguments: list[str]):  # type: ignore[no-untyped-def]

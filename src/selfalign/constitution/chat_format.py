@@ -44,7 +44,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How messages become text: `{bos}{system}`, then headed user and assistant turns, each of the latter closed by EOS.
+    """How messages become text: `{bos}{system}`, then headed turns, those of the assistant closed by EOS.
 
     `system` stands where a conversation brings no system message. `bos_token` is empty where the tokenizer adds none.
     """
@@ -162,7 +162,7 @@ def escaped(token: str) -> str:
 class GenerationMark(Extension):
     """Reads `{% generation %}`, with which transformers finds the assistant's tokens; here it marks nothing."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 (declared so by jinja2)
 
     def parse(self, parser: Parser) -> list[Node]:
         """The body between the marks, as it is."""
@@ -188,7 +188,7 @@ def encode_row(
     """Token ids and labels of a conversation; learnt is each assistant's content with its EOS.
 
     A prompt and the reply to it are tokenized apart, because a model at inference reads the prompt's tokens and then
-    generates: no token may span the seam. A row longer than `max_length` tokens is cut at its end (and has no EOS then).
+    generates: no token may span the seam. A row longer than `max_length` tokens is cut at its end and has no EOS then.
     """
     ids: list[int] = []
     labels: list[int] = []

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-import yaml
-from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
+from selfalign.constitution.document import BrokenDocument, Fault, KeyPath, Problem, format_path, parse
 from selfalign.constitution.schema import CITABLE, ONE_LINE, Constitution
+from selfalign.constitution.templating import STAGE_TEXT, STAGE_VARIABLE, Resolver, escape
 from selfalign.errors import UserError
 from selfalign.recipe import InstructionsOptions
 
@@ -24,41 +23,12 @@ CITATION = re.compile(r"(\d+) \(([^()]+)\)")
 DELIMITER = re.compile(r"^### ", re.MULTILINE)
 SHOTS = InstructionsOptions().shots
 
-KeyPath = tuple[str | int, ...]
-Severity = Literal["error", "warning"]
-
-
-class Fault(NamedTuple):
-    """What is wrong, where: a line of the file (from 1) and a path such as `exemplars[2].turns[0].thought`.
-
-    An error keeps the constitution from being loaded; a warning does not.
-    """
-
-    line: int
-    path: str
-    message: str
-    severity: Severity = "error"
-
-    def format(self, source: str) -> str:
-        """`source:line: path: message`, as compilers say it."""
-        parts = [f"{source}:{self.line}", "warning" if self.severity == "warning" else "", self.path, self.message]
-        return ": ".join(part for part in parts if part)
-
 
 class Checked(NamedTuple):
     """All faults in the order of lines; the resolved constitution where none of them is an error."""
 
     constitution: Constitution | None
     faults: list[Fault]
-
-
-class Problem(NamedTuple):
-    """A fault before its line is known; `row` counts lines (from 0) within the text at `path`."""
-
-    path: KeyPath
-    message: str
-    severity: Severity = "error"
-    row: int = 0
 
 
 def check(source: str | Path) -> list[Fault]:
@@ -92,273 +62,6 @@ def read_text(path: Path) -> str:
         raise UserError(f"cannot read {path}: {fault.strerror}", "selfalign constitution check PATH") from fault
     except UnicodeDecodeError as fault:
         raise UserError(f"{path} is not UTF-8 text: {fault.reason} at byte {fault.start}", f"mend {path}") from fault
-
-
-def format_path(path: KeyPath) -> str:
-    """`exemplars[2].turns[0].thought`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-
-
-# ---- YAML ----
-
-
-class BrokenDocument(Exception):
-    """The text is not a YAML mapping, so nothing more can be said of it than `fault`."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.fault = Fault(line, "", message)
-
-
-class Place(NamedTuple):
-    """The line of a key or list item, and that of the first line of text where it holds a literal block (else 0)."""
-
-    line: int
-    text: int
-
-
-class Document(NamedTuple):
-    """A parsed constitution; `places` knows where each path stands."""
-
-    data: dict[str, Any]
-    places: dict[KeyPath, Place]
-    problems: list[Problem]
-
-    def line(self, path: KeyPath, row: int = 0) -> int:
-        """The line of `path`, or of the nearest parent that is in the file."""
-        while path not in self.places:
-            path, row = path[:-1], 0
-        place = self.places[path]
-        return place.text + row if place.text and row else place.line
-
-    def fault(self, problem: Problem) -> Fault:
-        """The problem with its line."""
-        line = self.line(problem.path, problem.row)
-        return Fault(line, format_path(problem.path), problem.message, problem.severity)
-
-
-class Loader(yaml.SafeLoader):
-    """YAML without aliases (variables do that work, and an alias may be endless) and without dates (a date is text)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Raises ComposerError at an alias."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed; use `variables`", mark)
-        return super().compose_node(parent, index)
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def parse(text: str) -> Document:
-    """Raises BrokenDocument where the text is not one YAML mapping."""
-    try:
-        loader = Loader(text)
-        root = loader.get_single_node()
-        data = loader.construct_document(root) if root else None
-    except yaml.YAMLError as fault:
-        raise BrokenDocument(*describe_yaml(fault, text)) from fault
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
-        # PyYAML lets these out for a wrong explicit tag (`!!bool x`) and for very deep nesting.
-        raise BrokenDocument(1, f"not YAML that can be read: {fault!r}") from fault
-    if root is None or not isinstance(data, dict):
-        raise BrokenDocument(1, "a constitution is a mapping of keys, and this is not")
-    document = Document(data, {(): Place(root.start_mark.line + 1, 0)}, [])
-    locate(root, (), document)
-    return document
-
-
-def describe_yaml(fault: yaml.YAMLError, text: str) -> tuple[int, str]:
-    """Line and message of a YAML fault; one at the end of the file is on its last line."""
-    if not isinstance(fault, yaml.MarkedYAMLError) or not (mark := fault.problem_mark or fault.context_mark):
-        position = getattr(fault, "position", 0)
-        return text.count("\n", 0, position) + 1, f"not YAML: {getattr(fault, 'reason', fault)}"
-    rows = text.splitlines() or [""]
-    row = min(mark.line, len(rows) - 1)
-    start = f" from line {fault.context_mark.line + 1}" if fault.context_mark else ""
-    context = [f"{fault.context}{start}"] if fault.context else []
-    hint = ["a text that begins with {{ needs quotes"] if re.search(r"[:-] +\{\{", rows[row]) else []
-    return row + 1, f"not YAML: {', '.join([*context, str(fault.problem), *hint])}"
-
-
-def locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
-    """Note the places of all that lies under `node`, and the keys that stand twice."""
-    children: list[tuple[KeyPath, yaml.Node, yaml.Node]] = []
-    if isinstance(node, yaml.SequenceNode):
-        children = [((*path, i), item, item) for i, item in enumerate(node.value)]
-    elif isinstance(node, yaml.MappingNode):
-        children = [((*path, str(key.value)), key, value) for key, value in node.value]
-    for place, key, value in children:
-        line = key.start_mark.line + 1
-        if place in document.places:
-            document.problems.append(Problem(place, f"the key stands twice, first on line {document.line(place)}"))
-        literal = isinstance(value, yaml.ScalarNode) and value.style == "|"
-        document.places[place] = Place(line, value.start_mark.line + 2 if literal else 0)
-        locate(value, place, document)
-
-
-# ---- templates ----
-
-STAGE_VARIABLE = "{{ type }}"
-STAGE_TEXT: KeyPath = ("templates", "topics")
-LITERAL = ("seeds",)
-IDENTITY = ("name", "maker", "cutoff")
-RESERVED = frozenset({*IDENTITY, "type", "self", "super", "caller", "loop"})
-FILTERS = ("capitalize", "lower", "title", "trim", "upper")
-EXPRESSIONS = (nodes.TemplateData, nodes.Const, nodes.Name, nodes.Filter)
-BRACES_HINT = "a literal {{ is written {{ '{{' }}"
-
-ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-ENVIRONMENT.filters = {name: ENVIRONMENT.filters[name] for name in FILTERS}
-
-
-def escape(text: str) -> str:
-    """The template that renders to `text`."""
-    return re.sub(r"\{[{%#]|\r", lambda match: "{{ '" + match[0].replace("\r", r"\r") + "' }}", text)
-
-
-class TemplateFault(Exception):
-    """A text is no template that this project allows; `row` is the line within the text, from 0."""
-
-    def __init__(self, message: str, row: int = 0) -> None:
-        super().__init__(message)
-        self.row = row
-
-
-def names_in(text: str) -> dict[str, int]:
-    """The variables of a template and the row of their first use. Anything but plain expressions is a TemplateFault."""
-    try:
-        for line, token, value in ENVIRONMENT.lex(text):
-            if token in ("block_begin", "raw_begin", "comment_begin"):
-                raise TemplateFault(f"only {{{{ variable }}}} is allowed, not {value.strip()}; {BRACES_HINT}", line - 1)
-        tree = ENVIRONMENT.parse(text)
-    except TemplateSyntaxError as fault:
-        raise TemplateFault(f"not a template: {fault.message}; {BRACES_HINT}", fault.lineno - 1) from fault
-    except (ValueError, RecursionError) as fault:  # a number of thousands of digits; parentheses nested as deep
-        raise TemplateFault(f"not a template: {fault}; {BRACES_HINT}") from fault
-    for node in tree.find_all(nodes.Expr):
-        check_expression(node)
-    return {node.name: node.lineno - 1 for node in reversed(list(tree.find_all(nodes.Name)))}
-
-
-def check_expression(node: nodes.Expr) -> None:
-    """Raises a TemplateFault unless it is a variable, a quoted text, or one of those through a known filter."""
-    plain = isinstance(node, EXPRESSIONS)
-    if isinstance(node, nodes.Filter):
-        stage = any(name.name == "type" for name in node.find_all(nodes.Name))  # not known yet: nothing to change
-        plain = node.name in FILTERS and not (stage or node.args or node.kwargs or node.dyn_args or node.dyn_kwargs)
-    if not plain:
-        allowed = f"a variable, a quoted text, or either through {', '.join(FILTERS)}"
-        message = f"a {type(node).__name__.lower()} is not allowed in {{{{ }}}}, only {allowed}; {BRACES_HINT}"
-        raise TemplateFault(message, node.lineno - 1)
-
-
-class Resolver:
-    """Renders every text but the seeds. What cannot be rendered stays as it is, is told once, and is in `broken`."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
-        self.problems: list[Problem] = []
-        self.broken: set[KeyPath] = set()
-        self.sources: dict[str, tuple[KeyPath, str]] = {}
-        self.values: dict[str, str | None] = {}
-        for section in ("identity", "templates", "variables"):
-            self._declare(section)
-
-    def resolve(self) -> dict[str, Any]:
-        """A copy of the data with every text rendered."""
-        resolved: dict[str, Any] = self._render_all(self.data, ())
-        return resolved
-
-    def _declare(self, section: str) -> None:
-        texts = self.data.get(section)
-        for key, text in texts.items() if isinstance(texts, dict) else ():
-            if not isinstance(key, str) or not isinstance(text, str) or (section == "identity" and key not in IDENTITY):
-                continue
-            if section == "variables" and (key in RESERVED or names_alone(key) is None):
-                self.problems.append(Problem((section, key), f"`{key}` cannot name a variable"))
-            elif key in self.sources:
-                path = format_path(self.sources[key][0])
-                self.problems.append(Problem((section, key), f"`{key}` is the name of {path} too"))
-            else:
-                self.sources[key] = ((section, key), text.strip())
-
-    def _render_all(self, value: Any, path: KeyPath) -> Any:
-        if isinstance(value, dict):
-            return {key: self._render_all(item, (*path, str(key))) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._render_all(item, (*path, i)) for i, item in enumerate(value)]
-        if not isinstance(value, str) or path[:1] == LITERAL:
-            return value
-        name = next((name for name, (source, _) in self.sources.items() if source == path), None)
-        text = self._variable(name, ()) if name else self._render(path, value, ())
-        return value if text is None else text
-
-    def _variable(self, name: str, trail: tuple[str, ...]) -> str | None:
-        if name in trail:
-            cycle = [*trail[trail.index(name) :], name]
-            self._fail(self.sources[name][0], f"the texts use each other in a circle: {' -> '.join(cycle)}")
-        elif name not in self.values:
-            self.values[name] = self._render(*self.sources[name], (*trail, name))
-        return self.values.get(name)
-
-    def _render(self, path: KeyPath, text: str, trail: tuple[str, ...]) -> str | None:
-        try:
-            names = names_in(text)
-        except TemplateFault as fault:
-            self._fail(path, str(fault), fault.row)
-            return None
-        values = {"type": STAGE_VARIABLE} if path == STAGE_TEXT else {}
-        for name, row in names.items():
-            if name in self.sources:
-                value = self._variable(name, trail)
-                if value is None:
-                    self.broken.add(path)
-                elif STAGE_VARIABLE in value and path != STAGE_TEXT:
-                    owner = format_path(STAGE_TEXT)
-                    self._fail(path, f"`{name}` holds {STAGE_VARIABLE}, which only {owner} may use", row)
-                else:
-                    values[name] = value
-            elif name not in values:
-                known = ", ".join(sorted({*self.sources, *values}))
-                self._fail(path, f"unknown variable `{name}`; known here: {known}; {BRACES_HINT}", row)
-        return None if path in self.broken else ENVIRONMENT.from_string(text).render(values)
-
-    def _fail(self, path: KeyPath, message: str, row: int = 0) -> None:
-        self.broken.add(path)
-        self.problems.append(Problem(path, message, row=row))
-
-
-def names_alone(name: str) -> str | None:
-    """The name, where {{ name }} is that variable and nothing else."""
-    try:
-        return name if name.isidentifier() and list(names_in("{{ " + name + " }}")) == [name] else None
-    except TemplateFault:
-        return None
-
-
-def delimiter_problems(data: dict[str, Any]) -> Iterator[Problem]:
-    """Lines that look like a delimiter of the prompts."""
-    for path, text in leaves(data, ()):
-        for match in DELIMITER.finditer(text):
-            message = "a line begins with `### `, which marks turns in prompts; it is escaped there"
-            yield Problem(path, message, "warning", text.count("\n", 0, match.start()))
-
-
-def leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    """Every text under `value` with its path."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from leaves(item, (*path, str(key)))
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from leaves(item, (*path, i))
 
 
 # ---- schema ----
@@ -502,6 +205,26 @@ def shortages(data: dict[str, Any], broken: set[KeyPath]) -> Iterator[Problem]:
     for path, text in select(data, STAGE_TEXT):
         if isinstance(text, str) and STAGE_VARIABLE not in text and path not in broken:
             yield Problem(path, f"does not say {STAGE_VARIABLE}, so that all types get the same topics", "warning")
+
+
+def delimiter_problems(data: dict[str, Any]) -> Iterator[Problem]:
+    """Lines that look like a delimiter of the prompts."""
+    for path, text in leaves(data, ()):
+        for match in DELIMITER.finditer(text):
+            message = "a line begins with `### `, which marks turns in prompts; it is escaped there"
+            yield Problem(path, message, "warning", text.count("\n", 0, match.start()))
+
+
+def leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Every text under `value` with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from leaves(item, (*path, i))
 
 
 RULES = (duplicates, citations, shortages)

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from selfalign.constitution.check import LITERAL, STAGE_VARIABLE, KeyPath, escape, examine, read_text
+from selfalign.constitution.check import examine, read_text
+from selfalign.constitution.document import KeyPath
 from selfalign.constitution.schema import Constitution
+from selfalign.constitution.templating import LITERAL, STAGE_VARIABLE, escape
 from selfalign.errors import UserError
 from selfalign.records import content_hash
 

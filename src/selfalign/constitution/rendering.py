@@ -56,7 +56,7 @@ class Task(NamedTuple):
 
 def topics_prompt(constitution: Constitution, type_name: str, topics: Sequence[str]) -> str:
     """A numbered list of `topics` for a type, open at the next number."""
-    head = constitution.templates.topics.replace("{{ type }}", type_name)
+    head = plain(constitution.templates.topics.replace("{{ type }}", type_name))
     lines = [f"{number}. {plain(topic)}" for number, topic in enumerate(topics, 1)]
     return "\n".join([head, "", *lines, f"{len(topics) + 1}."])
 
@@ -75,7 +75,7 @@ def parse_topics(text: str, truncated: bool) -> list[str]:
 
 def topic_guided_prefix(constitution: Constitution) -> str:
     """The prose that every topic-guided prompt begins with."""
-    return constitution.templates.topic_guided + "\n"
+    return plain(constitution.templates.topic_guided) + "\n"
 
 
 def topic_guided_prompt(shots: Iterable[InstructionType], type_name: str, topic: str) -> str:
@@ -93,7 +93,7 @@ def topic_block(type_name: str, seed: TopicSeed) -> str:
 
 def self_instruct_prefix(constitution: Constitution) -> str:
     """The prose that every self-instruct prompt begins with."""
-    return constitution.templates.self_instruct + "\n"
+    return plain(constitution.templates.self_instruct) + "\n"
 
 
 def self_instruct_prompt(shots: Sequence[Task]) -> str:
@@ -139,7 +139,8 @@ def responses_prefix(constitution: Constitution) -> str:
         for exemplar in constitution.exemplars
         for turn in exemplar.turns
     ]
-    return "\n".join([constitution.templates.principles, "", *principles, "", constitution.templates.exemplars, "", *turns])
+    heads = plain(constitution.templates.principles), plain(constitution.templates.exemplars)
+    return "\n".join([heads[0], "", *principles, "", heads[1], "", *turns])
 
 
 def thought_prompt(user: str) -> str:

@@ -74,10 +74,11 @@ class Generation:
                 replayed += len(chunk)
                 self._replay(chunk)
                 continue
+            self._abort_if_hopeless()
             self._drive(chunk)
             self.state.parts[part] = self.state.parts.get(part, 0) + len(chunk)
             self.save()
-            self._abort_if_hopeless()
+        self._abort_if_hopeless()
 
     def _replay(self, chunk: Sequence[Job]) -> None:
         """Tell the stage what these jobs gave; a job's candidates are numbered without gaps."""
@@ -113,13 +114,13 @@ class Generation:
         self.progress.judged(self.state.accepted, sum(self.state.rejected.values()))
 
     def _abort_if_hopeless(self) -> None:
+        """Looked at before every chunk, so that a run aborted once does not creep on under the same settings."""
         judged, accepted = self.state.judged, self.state.accepted
-        if judged >= self.abort.after and accepted < self.abort.min_yield * judged:
+        if judged >= self.abort.after and accepted < min(self.stage.goal, self.abort.min_yield * judged):
             table = "\n".join(f"  {count:6d}  {name}" for name, count in self.state.rejected.items())
             raise RunFailed(
                 f"stage {self.stage.name}: only {accepted} of {judged} candidates accepted "
                 f"(abort.min_yield {self.abort.min_yield}); rejected by\n{table}",
-                f"look at them: selfalign samples RUN --stage {self.stage.name} --rejected",
+                f"look at them: selfalign samples {self.store.paths[True].parent} --stage {self.stage.name} --rejected",
             )
-
 

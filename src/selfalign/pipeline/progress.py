@@ -10,6 +10,7 @@ from typing import Any
 from selfalign.engines.base import Completion
 
 logger = logging.getLogger("selfalign")
+LOGGED = ("selfalign", "py.warnings", "transformers", "trl")
 
 
 class Progress:
@@ -71,10 +72,17 @@ def log_to(path: str) -> logging.Handler:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(True)
-    for name in ("selfalign", "py.warnings", "transformers", "trl"):
+    for name in LOGGED:
         logging.getLogger(name).addHandler(handler)
     logger.setLevel(logging.INFO)
     return handler
+
+
+def end_log(handler: logging.Handler) -> None:
+    """Close the file, and take it from the loggers: a closed handler opens its file again for the next line."""
+    for name in LOGGED:
+        logging.getLogger(name).removeHandler(handler)
+    handler.close()
 
 
 def quiet_libraries() -> None:

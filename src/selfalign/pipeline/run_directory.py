@@ -20,7 +20,7 @@ from selfalign.constitution.ledger import ledger
 from selfalign.constitution.loading import constitution_hash, to_yaml
 from selfalign.constitution.schema import Constitution
 from selfalign.errors import UserError
-from selfalign.recipe import Recipe
+from selfalign.recipe import Recipe, load_recipe
 from selfalign.records import Record, RecordStore, Tokens, read_records, write_atomically
 
 STAGES = ("topics", "instructions", "responses", "engrave", "elaborations", "clone", "evaluate", "report")
@@ -103,7 +103,7 @@ class RunDirectory:
             self.manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
             for name, row in self.manifest["stages"].items():
                 self.stages[name] = StageState.from_dict(row)
-        except (ValueError, KeyError, TypeError) as fault:
+        except (ValueError, KeyError, TypeError, AttributeError) as fault:
             raise UserError(f"{self.manifest_path} is not a manifest: {fault}", "name another run directory") from fault
 
     def save(self) -> None:
@@ -116,8 +116,6 @@ class RunDirectory:
         digest = constitution_hash(constitution)
         if self.manifest:
             self._refuse_changes(recipe, digest)
-        elif self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
-            raise UserError(f"{self.path} is not empty and holds no run", "name a new directory: --out runs/NAME")
         self.manifest |= {
             "selfalign": importlib.metadata.version("selfalign"),
             "created": self.manifest.get("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
@@ -128,24 +126,31 @@ class RunDirectory:
             "ledger": ledger(constitution).to_dict(),
         }
         settings = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        self.save()  # first here: a directory without a manifest is no run, and would be refused after a kill
         write_atomically(self.path / "constitution.yaml", to_yaml(constitution))
         write_atomically(self.path / "recipe.yaml", settings)
-        self.save()
 
     def _refuse_changes(self, recipe: Recipe, digest: str) -> None:
-        old = flatten(Recipe.model_validate(yaml.safe_load((self.path / "recipe.yaml").read_text(encoding="utf-8"))))
-        new = flatten(recipe)
+        if not any(map(self.has_data, STAGES)):
+            return
+        old, new = flatten(load_recipe(self.path / "recipe.yaml")), flatten(recipe)
         changed = [name for name in new if new[name] != old.get(name)]
         if self.manifest["constitution"]["hash"] != digest:
             changed.append("constitution")
         for name in changed:
-            stages = [stage for stage in stages_after(name) if self.stages[stage].state != "pending"]
+            stages = [stage for stage in stages_after(name) if self.has_data(stage)]
             if stages:
                 was, now = old.get(name, "other text"), new.get(name, "changed text")
                 raise UserError(
                     f"{self.path} was made by other settings: {name} was {was!r}, now {now!r}; {stages[0]} has data",
                     f"put the setting back, or start another run: --out {self.path}-2",
                 )
+
+    def has_data(self, stage: str) -> bool:
+        """Whether other settings would mix data: not where a stage failed before its first record, or in training."""
+        accepted = self.path.glob(f"{stage}.jsonl" if stage != "evaluate" else "evaluation/*.jsonl")
+        rejected = self.path.glob(f"rejected/{stage}.jsonl")
+        return self.stages[stage].state == "done" or any(file.stat().st_size for file in (*accepted, *rejected))
 
     def store(self, stage: str) -> RecordStore:
         """The records of a stage (`evaluate/base` has its file under evaluation/)."""
@@ -159,12 +164,19 @@ class RunDirectory:
         path = self.path / f"{stage}.jsonl"
         return list(read_records(path)) if path.exists() else []
 
+    def _refuse_foreign(self) -> None:
+        """Before the lock is made: nothing is left in a directory that is not ours."""
+        names = {entry.name for entry in self.path.iterdir()}
+        if "run.json" not in names and names - {".lock", ".run.json.tmp"}:
+            raise UserError(f"{self.path} is not empty and holds no run", "name a new directory: --out runs/NAME")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing here. The lock falls with the process that holds it."""
         from filelock import FileLock, Timeout
 
         make_directory(self.path)
+        self._refuse_foreign()
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)

@@ -21,7 +21,7 @@ from selfalign.pipeline.elaborations import ElaborationsStage
 from selfalign.pipeline.engines import open_engine
 from selfalign.pipeline.held_out import VARIANTS, HeldOutStage, Variant, leak_finder, split_held_out, summarise
 from selfalign.pipeline.instructions import InstructionsStage
-from selfalign.pipeline.progress import Progress, log_to, logger, quiet_libraries, say
+from selfalign.pipeline.progress import Progress, end_log, log_to, logger, quiet_libraries, say
 from selfalign.pipeline.responses import ResponsesStage
 from selfalign.pipeline.run_directory import STAGES, RunDirectory, StageState
 from selfalign.pipeline.stage import Context, GenerationStage
@@ -125,7 +125,7 @@ class Runner:
             generation.run(self.recipe.chunk_size, part)
         finally:
             progress.close()
-        if not store.accepted:
+        if not store.accepted and (stage.goal or stage.name != "topics"):  # per_type 1 asks for no topics
             raise UserError(
                 f"stage {stage.name} accepted nothing of {len(store.rejected)} candidates",
                 f"selfalign samples {self.run_directory.path} --stage {stage.name} --rejected",
@@ -219,7 +219,7 @@ def logging_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        handler.close()
+        end_log(handler)
 
 
 def counts(state: StageState) -> str:

@@ -45,12 +45,13 @@ def save_adapter(model: Any, tokenizer: Any, chat_format: ChatFormat, output: Pa
 
 def write_tokenizer(tokenizer: Any, chat_format: ChatFormat, directory: Path) -> None:
     """Tokenizer, chat template, and generation settings that stop at EOS and set no sampling of their own."""
-    from transformers import GenerationConfig
+    import transformers
 
+    settings: Any = transformers.GenerationConfig  # its constructor is not typed
     tokenizer.chat_template = chat_format.template
     tokenizer.save_pretrained(directory)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=pad).save_pretrained(directory)
+    settings(eos_token_id=tokenizer.eos_token_id, pad_token_id=pad).save_pretrained(directory)
 
 
 def link_base(base: Path, directory: Path) -> None:
@@ -74,7 +75,10 @@ def link_base(base: Path, directory: Path) -> None:
 
 
 def replace_directory(temporary: Path, output: Path) -> None:
-    """Put `temporary` in the place of `output`, whatever stands there; the old one goes only after the new one is in."""
+    """Put `temporary` in the place of `output`, whatever stands there.
+
+    The old one goes only after the new one is in.
+    """
     old = output.with_name(f".{output.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if output.exists():
@@ -147,9 +151,8 @@ a wrong answer does harm.
 
 def bullets(values: dict[str, Any]) -> str:
     """A Markdown list of `name: value`."""
-    return "\n".join(
-        f"- {name}: {value:.6g}" if isinstance(value, float) else f"- {name}: {value}" for name, value in values.items()
-    )
+    shown = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
+    return "\n".join(f"- {name}: {value}" for name, value in shown.items())
 
 
 def indented(text: str) -> str:
