@@ -15,6 +15,7 @@ Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # NumPy takes no more, and would say so only when training begins
 
 
 class Section(BaseModel):
@@ -135,7 +136,7 @@ class Recipe(Section):
     base_model: str = option("smollm2-135m", "Hub id, model directory, GGUF file, or smollm2-135m (embedded default)")
     constitution: str = option("dromedary", "a built-in constitution or the path of a YAML file")
     identity_name: str = option("", "the assistant's name; empty keeps the constitution's")
-    seed: Count = option(0, "changes every sample of the run")
+    seed: Seed = option(0, "changes every sample of the run")
     chunk_size: Positive = option(64, "jobs driven together: the unit of saving and of resuming")
     engine: EngineOptions = option(EngineOptions(), "what generates text")
     topics: TopicsOptions = option(TopicsOptions(), "stage topics")

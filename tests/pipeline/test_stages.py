@@ -24,6 +24,7 @@ from selfalign.recipe import (
     TopicsOptions,
 )
 from selfalign.records import Record, Tokens, Verdict, seed_of
+from tests.constitution.small import changes
 from tests.support.runs import context, small_constitution
 
 COST = Tokens(10, 3)
@@ -84,7 +85,11 @@ def test_a_brainstorm_gives_a_candidate_a_topic() -> None:
     assert request.prompt.endswith("\n\n1. Shop\n2.")
     assert "questions that require sums" in request.prompt
     assert request.sampling.stop == ("\n\n", "\n#")
-    assert [(row.type, row.topic) for row in candidates] == [("sums", "Prices"), ("sums", "Discounts"), ("sums", "Coins")]
+    assert [(row.type, row.topic) for row in candidates] == [
+        ("sums", "Prices"),
+        ("sums", "Discounts"),
+        ("sums", "Coins"),
+    ]
     assert [row.key for row in candidates] == [job.key(0), job.key(1), job.key(2)]
     assert [row.seed for row in candidates] == [seed_of(row.key) for row in candidates]
     assert [row.tokens for row in candidates] == [COST, Tokens(), Tokens()]  # the cost is counted once
@@ -161,9 +166,7 @@ def test_a_topic_guided_instruction_names_its_pair() -> None:
     job = until_barrier(instructions_stage().jobs())[1]
     (request,), (candidate,) = talk(job, "Why do gilded frames  crack in winter?\n")
     assert request.prefix == "Instructions for Ada.\n"
-    assert request.prompt.endswith(
-        "\n### Topic\nFrames\n### Kind\ninstructions that require art\n### Instruction\n"
-    )
+    assert request.prompt.endswith("\n### Topic\nFrames\n### Kind\ninstructions that require art\n### Instruction\n")
     assert request.prompt.count("### Topic\n") == 6  # five shots and the open one
     assert request.sampling.stop == (STOP_AT_HEADING, "\n\n")
     assert (candidate.type, candidate.topic, candidate.parents) == ("art", "Frames", ("t3",))
@@ -200,7 +203,10 @@ def test_waves_stop_at_the_goals() -> None:
     assert (stage.goal, stage.counts) == (13, {"topic_guided": 11, "self_instruct": 3})
 
 
-WORDS = "amber birch cedar dahlia elder fennel ginger hazel iris juniper kale laurel mallow nettle".split()
+WORDS = (
+    "amber", "birch", "cedar", "dahlia", "elder", "fennel", "ginger",
+    "hazel", "iris", "juniper", "kale", "laurel", "mallow", "nettle",
+)  # fmt: skip
 
 
 def accept(stage: InstructionsStage, jobs: list[Job]) -> None:
@@ -342,6 +348,21 @@ def test_replies_are_judged(reply: str | tuple[str, str], filter: str) -> None:
     assert record.verdict.reason
 
 
+def test_a_thought_goes_on_from_the_constitutions_opening() -> None:
+    text = changes(
+        ('  exemplars: "{{ name | upper }} at work."', "  exemplars: At work.\n  thought_opening: Principles"),
+        ("A matter of taste, so 2", "Principles matter, so 2"),
+    )
+    settings = ResponsesOptions(attempts=1)
+    ground = context("responses", settings, small_constitution(text))
+    (job,) = until_barrier(ResponsesStage(ground, settings, [asked("Where is the kettle?")]).jobs())
+    (first, second), (record,) = talk(job, "1 (ethical) is easily met here.\n", REPLIES)
+    assert first.prompt == f"\n{USER}Where is the kettle?\n{THOUGHT}Principles"
+    assert record.thought == "Principles 1 (ethical) is easily met here."
+    assert second.prompt == f"\n{USER}Where is the kettle?\n{THOUGHT}{record.thought}\n{ASSISTANT}"
+    assert record.verdict.accepted
+
+
 def test_a_reply_that_only_ends_in_circles_is_cut_and_kept() -> None:
     (job,) = responses_jobs(asked("Where is the kettle?"), attempts=1)
     _, (record,) = talk(job, THINKS, (f"{REPLIES} Tea leaves stand beside it. {REPLIES} {REPLIES}", "length"))
@@ -468,7 +489,9 @@ def test_a_summary_counts_stops_leaks_and_words() -> None:
 
 
 def test_keys_follow_from_stage_settings_parents_and_index() -> None:
-    def key(stage: str = "responses", temperature: float = 0.5, parents: tuple[str, ...] = ("a",), index: int = 0) -> str:
+    def key(
+        stage: str = "responses", temperature: float = 0.5, parents: tuple[str, ...] = ("a",), index: int = 0
+    ) -> str:
         options = ResponsesOptions(temperature=temperature)
         return context(stage, options).job(index, parents, lambda key: iter(())).key(0)  # type: ignore[arg-type,return-value]
 

@@ -29,24 +29,37 @@ SUBJECTS = (
 )  # fmt: skip
 AUDIENCES = (
     "a sceptical uncle", "new apprentices", "a town council", "Grade nine pupils", "an impatient editor", "two rivals",
-    "a café owner in Málaga", "night nurses", "visiting engineers", "a retired sailor", "my daughter", "hobby gardeners",
+    "a café owner", "night nurses", "visiting engineers", "a retired sailor", "my daughter", "hobby gardeners",
 )  # fmt: skip
 ANGLES = (
     "without any jargon", "in exactly four sentences", "from an economic viewpoint", "with one historical parallel",
     "as a short dialogue", "naming two common mistakes", "for a radio broadcast", "weighing costs against comfort",
     "starting with the exceptions", "through a single example", "as advice before winter", "in the style of a letter",
 )  # fmt: skip
-PLACES = ("Lisbon", "Osaka", "Nairobi", "Quito", "Tromsø", "Zürich", "Hanoi", "Perth", "Leeds", "Tunis", "Lviv", "Bergen")
+PLACES = (
+    "Lisbon",
+    "Osaka",
+    "Nairobi",
+    "Quito",
+    "Tromsø",
+    "Zürich",
+    "Hanoi",
+    "Perth",
+    "Leeds",
+    "Tunis",
+    "Lviv",
+    "Bergen",
+)
 THINGS = (
     "Rivers", "Taxes", "Bread", "Courts", "Trains", "Comets", "Wool", "Chess", "Cheese", "Harvests", "Bridges", "Opera",
     "Markets", "Islands", "Weddings", "Mines", "Sleep", "Ports", "Clocks", "Dialects",
 )  # fmt: skip
 OPENINGS = ("In practice", "As a rule", "Oddly enough", "By most accounts", "Over the years", "Given some care")
 CLAIMS = (
-    "{subject} depend on patient upkeep", "the cheapest choice seldom lasts", "{place} learned this the hard way",
-    "small habits decide the outcome", "{subject} reward a careful eye", "nobody agrees about the first step",
-    "the weather sets the pace", "good records save a week of arguing", "{place} does it with half the staff",
-    "a written plan beats a clever one", "the oldest method is still the safest", "{subject} suffer from haste",
+    "{subject} depend on patient upkeep", "cheapest choice seldom lasts", "teachers of {place} say otherwise",
+    "small habits decide the outcome", "{subject} reward a careful eye", "experts argue about the first step",
+    "weather sets the pace", "good records save a week of arguing", "rival {place} does it with half the staff",
+    "written plan beats a clever one", "oldest method is still the safest", "{subject} suffer from haste",
 )  # fmt: skip
 
 Fault = Callable[[random.Random, Request], str]
@@ -57,15 +70,16 @@ def answer(request: Request) -> str:
     rng = random.Random(request.seed)
     if request.chat_format:
         return chat(rng, request)
-    last = request.prompt.rstrip("\n").rpartition("\n")[2] + "\n"
-    if last == THOUGHT:
-        return thought(rng, request)
-    if last == ASSISTANT:
-        return reply(rng, request)
-    if last == INSTRUCTION:
+    kind = asks_for(request.prompt)
+    if kind == INSTRUCTION:
         return self_instruct(rng, request) if TASK in request.prompt else topic_guided(rng, request)
-    assert re.fullmatch(r"\d+\.\n", last), f"no script for a prompt that ends in {last!r}"
-    return topics(rng, request)
+    return {THOUGHT: thought, ASSISTANT: reply, "": topics}[kind](rng, request)
+
+
+def asks_for(prompt: str) -> str:
+    """The heading that a prompt leaves open; none where it is a list (an internal thought may have its first word)."""
+    _, heading, last = prompt.rpartition(HEADING)
+    return heading + last.partition("\n")[0] + "\n" if heading else ""
 
 
 def slow_answer(request: Request) -> str:
@@ -83,15 +97,15 @@ def nonsense(request: Request) -> str:
 
 
 def instruction(rng: random.Random) -> str:
-    """One of 72,000 orders."""
-    verb, subject, audience, angle = (rng.choice(words) for words in (VERBS, SUBJECTS, AUDIENCES, ANGLES))
-    return f"{verb} {subject} to {audience}, {angle}."
+    """One of 864,000 orders. None is ASCII alone, so that half a text may end within a character."""
+    verb, place, subject, audience, angle = map(rng.choice, (VERBS, PLACES, SUBJECTS, AUDIENCES, ANGLES))
+    return f"{verb} {place}’s {subject} to {audience}, {angle}."
 
 
 def sentence(rng: random.Random) -> str:
     """One of some thousands."""
     claim = rng.choice(CLAIMS).format(subject=rng.choice(SUBJECTS), place=rng.choice(PLACES))
-    return f"{rng.choice(OPENINGS)}, {claim} {rng.choice(ANGLES)}."
+    return f"{rng.choice(OPENINGS)}, {rng.choice(PLACES)}’s {claim} {rng.choice(ANGLES)}."
 
 
 def prose(rng: random.Random, sentences: int) -> str:

@@ -171,10 +171,13 @@ def citations(data: dict[str, Any], broken: set[KeyPath]) -> Iterator[Problem]:
     """Thoughts that cite none or a wrong principle, and principles that no thought cites."""
     citable = [(path, part) for path, part in select(data, ("principles", EACH)) if is_citable(part)]
     names = {str(part["number"]): part["name"].strip() for _, part in citable}
+    opening = opening_of(data)
     cited: set[str] = set()
     for path, thought in select(data, ("exemplars", EACH, "turns", EACH, "thought")):
         if not isinstance(thought, str) or not thought.strip() or path in broken:
             continue
+        if not thought.strip().startswith(opening):
+            yield Problem(path, f"does not begin with templates.thought_opening, `{opening}`")
         found = CITATION.findall(thought)
         cited.update(number for number, _ in found)
         if not found:
@@ -187,6 +190,13 @@ def citations(data: dict[str, Any], broken: set[KeyPath]) -> Iterator[Problem]:
     for path, part in citable:
         if str(part["number"]) not in cited:
             yield Problem(path, f"no exemplar cites principle {part['number']}", "warning")
+
+
+def opening_of(data: dict[str, Any]) -> str:
+    """The text that every thought begins with, or the empty string."""
+    templates = data.get("templates")
+    opening = templates.get("thought_opening", "") if isinstance(templates, dict) else ""
+    return opening.strip() if isinstance(opening, str) else ""
 
 
 def is_citable(principle: Any) -> bool:

@@ -111,7 +111,7 @@ def task_block(task: Task) -> str:
 STOP_TASK = ("\n" + TASK, "\n" + TOPIC, "\n" + KIND, "\n" + INSTRUCTION)
 """Ends a generated instruction; an Input heading belongs to it and does not."""
 
-NO_INPUT = re.compile(r"\W*(none|no input|n/?a|not applicable|nil|empty)?\W*", re.IGNORECASE)
+NO_INPUT = re.compile(r"\W*(none|no ?input|n/?a|not applicable|nil|empty)?\W*", re.IGNORECASE)
 
 
 def parse_task(text: str) -> Task | None:
@@ -143,14 +143,20 @@ def responses_prefix(constitution: Constitution) -> str:
     return "\n".join([heads[0], "", *principles, "", heads[1], "", *turns])
 
 
-def thought_prompt(user: str) -> str:
-    """A user turn, open where the internal thought begins. Stop it at `STOP_THOUGHT`."""
-    return f"\n{USER}{plain(user)}\n{THOUGHT}"
+def thought_prompt(user: str, opening: str = "") -> str:
+    """A user turn, open where the internal thought goes on from its `opening`. Stop it at `STOP_THOUGHT`."""
+    return f"\n{USER}{plain(user)}\n{THOUGHT}{opening}"
 
 
 STOP_THOUGHT = ("\n",)
 
 
+def join_thought(opening: str, continued: str) -> str:
+    """The whole thought: some tokenizers lose the space with which a continuation begins."""
+    blank = " " if opening and not continued[:1].isspace() else ""
+    return f"{opening}{blank}{continued}".strip()
+
+
 def reply_prompt(user: str, thought: str) -> str:
-    """The same with its thought, open where the reply begins. Stop it at `STOP_AT_HEADING`."""
+    """A user turn and the whole thought, open where the reply begins. Stop it at `STOP_AT_HEADING`."""
     return f"{thought_prompt(user)}{plain(thought)}\n{ASSISTANT}"

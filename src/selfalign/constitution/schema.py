@@ -107,13 +107,18 @@ class Styles(Part):
 
 
 class Templates(Part):
-    """Prose that heads each prompt; lists, shots and delimiters are the renderer's."""
+    """Prose that heads each prompt; lists, shots and delimiters are the renderer's.
+
+    `thought_opening` begins every internal thought: the exemplars' thoughts start with it, and so does the prompt where
+    a thought is asked for.
+    """
 
     topics: Text
     topic_guided: Text
     self_instruct: Text
     principles: Text
     exemplars: Text
+    thought_opening: str = ""
 
 
 class Constitution(Part):

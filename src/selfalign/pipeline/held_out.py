@@ -9,6 +9,7 @@ from typing import Any, Literal
 from selfalign.constitution.rendering import (
     STOP_AT_HEADING,
     STOP_THOUGHT,
+    join_thought,
     reply_prompt,
     responses_prefix,
     thought_prompt,
@@ -66,15 +67,17 @@ class HeldOutStage:
 
     def _thoughtful(self, key: Callable[[int], str], instruction: Record) -> Steps:
         user, names = instruction.user, self.context.constitution.principle_names
+        opening = self.context.constitution.templates.thought_opening
         sampling = self.context.sampling(stop=STOP_THOUGHT)
-        thought = yield self.context.request(key(0), "thought", thought_prompt(user), sampling, self.prefix)
+        completion = yield self.context.request(key(0), "thought", thought_prompt(user, opening), sampling, self.prefix)
+        thought = join_thought(opening, completion.text)
         sampling = self.context.sampling(stop=(STOP_AT_HEADING,))
-        prompt = reply_prompt(user, thought.text)
+        prompt = reply_prompt(user, thought)
         reply = yield self.context.request(key(0), "reply", prompt, sampling, self.prefix)
         extra = {
-            "thought": thought.text.strip(),
-            "principles": cited_principles(thought.text, names),
-            "tokens": thought.tokens + reply.tokens,
+            "thought": thought,
+            "principles": cited_principles(thought, names),
+            "tokens": completion.tokens + reply.tokens,
         }
         return [self._answer(key(0), instruction, reply.text, reply.finish_reason, **extra)]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from selfalign.constitution.rendering import (
     STOP_AT_HEADING,
     STOP_THOUGHT,
+    join_thought,
     reply_prompt,
     responses_prefix,
     thought_prompt,
@@ -37,6 +39,7 @@ class ResponsesStage:
         self.options = options
         self.instructions = instructions
         self.prefix = responses_prefix(context.constitution)
+        self.opening = context.constitution.templates.thought_opening
         self.names = context.constitution.principle_names
         turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
         self.copies_exemplar = CopiesExemplar([text for turn in turns for text in (turn.user, turn.thought, turn.response)])
@@ -56,51 +59,59 @@ class ResponsesStage:
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         candidates: list[Record] = []
         for attempt in range(self.options.attempts):
-            thought = yield self._thought_request(key(attempt), instruction.user)
-            first = self._thought_verdict(thought)
-            reply = None
-            if first.accepted:
-                reply = yield self._reply_request(key(attempt), instruction.user, thought.text)
-            candidates.append(self._candidate(key(attempt), instruction, thought, reply, first))
-            if candidates[-1].verdict.accepted:
+            completion = yield self._thought_request(key(attempt), instruction.user)
+            thought = join_thought(self.opening, completion.text)
+            verdict = self._thought_verdict(thought, completion)
+            candidate = self._candidate(key(attempt), instruction, thought, completion.tokens, verdict)
+            if verdict.accepted:
+                reply = yield self._reply_request(key(attempt), instruction.user, thought)
+                candidate = self._with_reply(candidate, reply)
+            candidates.append(candidate)
+            if candidate.verdict.accepted:
                 break
         return candidates
 
     def _thought_request(self, key: str, user: str) -> Request:
         sampling = self.context.sampling(self.options.thought_tokens, stop=STOP_THOUGHT)
-        return self.context.request(key, "thought", thought_prompt(user), sampling, self.prefix)
+        return self.context.request(key, "thought", thought_prompt(user, self.opening), sampling, self.prefix)
 
     def _reply_request(self, key: str, user: str, thought: str) -> Request:
         sampling = self.context.sampling(stop=(STOP_AT_HEADING,), logit_bias=self.options.logit_bias)
         return self.context.request(key, "reply", reply_prompt(user, thought), sampling, self.prefix)
 
-    def _thought_verdict(self, thought: Completion) -> Verdict:
+    def _thought_verdict(self, thought: str, completion: Completion) -> Verdict:
         """A thought that fails needs no reply."""
         checks: tuple[Callable[[], Verdict], ...] = (
-            lambda: thought_form(thought.text),
-            lambda: unfinished(thought.text, thought.finish_reason),
-            lambda: cites_principle(thought.text, self.names),
+            lambda: thought_form(thought),
+            lambda: unfinished(thought, completion.finish_reason),
+            lambda: cites_principle(thought, self.names),
         )
         return first_rejection(check() for check in checks)
 
-    def _candidate(
-        self, key: str, instruction: Record, thought: Completion, reply: Completion | None, verdict: Verdict
-    ) -> Record:
-        text = cut_repetition(reply.text.strip()) if reply else ""
-        if reply:
-            verdict = self._reply_verdict(text, reply, instruction.user)
-        messages: list[Message] = [{"role": "user", "content": instruction.user}]
-        messages += [{"role": "assistant", "content": text}] if reply else []
+    def _candidate(self, key: str, instruction: Record, thought: str, tokens: Tokens, verdict: Verdict) -> Record:
+        """An attempt that has its thought."""
+        question: Message = {"role": "user", "content": instruction.user}
         return self.context.record(
             key,
-            messages=tuple(messages),
-            thought=thought.text.strip(),
-            principles=cited_principles(thought.text, self.names),
+            messages=(question,),
+            thought=thought,
+            principles=cited_principles(thought, self.names),
             type=instruction.type,
             topic=instruction.topic,
             parents=(instruction.key,),
-            tokens=thought.tokens + (reply.tokens if reply else Tokens()),
+            tokens=tokens,
             verdict=verdict,
+        )
+
+    def _with_reply(self, candidate: Record, reply: Completion) -> Record:
+        """The same with its reply, cut at the first repetition, and the verdict on it."""
+        text = cut_repetition(reply.text.strip())
+        answer: Message = {"role": "assistant", "content": text}
+        return replace(
+            candidate,
+            messages=(*candidate.messages, answer),
+            tokens=candidate.tokens + reply.tokens,
+            verdict=self._reply_verdict(text, reply, candidate.user),
         )
 
     def _reply_verdict(self, text: str, reply: Completion, user: str) -> Verdict:

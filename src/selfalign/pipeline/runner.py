@@ -42,6 +42,7 @@ class Runner:
         self.build_report = build_report
         self.constitution = load_constitution(recipe.constitution, identity_name=recipe.identity_name)
         self.opened: tuple[str, Engine] | None = None
+        self.loading_seconds = 0.0
 
     def run(self, until: str = STAGES[-1]) -> None:
         """All stages up to `until` that are not done. Ctrl-C and faults leave a run that goes on where it stopped."""
@@ -64,6 +65,7 @@ class Runner:
 
         def save() -> None:
             state.seconds = before + time.monotonic() - start
+            state.engine_seconds, self.loading_seconds = state.engine_seconds + self.loading_seconds, 0.0
             self.run_directory.save()
 
         save()
@@ -202,7 +204,9 @@ class Runner:
             return self.opened[1]
         self._close_engine()
         path = self.recipe.base_model if model == "base" else str(self.run_directory.path / "models" / model)
+        start = time.monotonic()
         self.opened = (model, open_engine(self.recipe.engine, path))
+        self.loading_seconds += time.monotonic() - start
         return self.opened[1]
 
     def _close_engine(self) -> None:

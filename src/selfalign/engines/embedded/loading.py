@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -125,6 +128,7 @@ def converted_gguf(file: Path) -> Path:
     with file.open("rb") as handle:
         if handle.read(4) != b"GGUF":
             raise UserError(f"{file} is not a GGUF file", "name a model directory or a .gguf file")
+    print(f"selfalign: unpacking {file.name} once, to {target.parent}", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".convert-", dir=target.parent))
     try:
@@ -142,10 +146,11 @@ def convert_gguf(file: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
-        )
+        with contextlib.redirect_stderr(io.StringIO()):  # the reader's own bar, which no setting turns off
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+            )
     except Exception as fault:  # a truncated file fails in many places of the reader
         raise UserError(f"{file} cannot be read as GGUF: {fault}", "download the file again") from fault
     if hasattr(model.config, "quantization_config"):
