@@ -13,7 +13,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("stage", "accepted", "rejected", "yield", "prompt_tokens", "new_tokens", "seconds", "engine_seconds", "tokens/s")
+COLUMNS = (
+    "stage",
+    "accepted",
+    "rejected",
+    "yield",
+    "prompt_tokens",
+    "new_tokens",
+    "seconds",
+    "engine_seconds",
+    "tokens/s",
+)
 
 
 def measure(run: Path) -> dict[str, Any]:

@@ -165,6 +165,7 @@ def test_wrong_usage_exits_2_and_says_why(
             ["--until", "elaborate"],
             "--until 'elaborate' is no stage; stages are topics, instructions, responses, engrave",
         ),
+        (["--dry-run", "--until", "elaborate"], "--until 'elaborate' is no stage; stages are topics, instructions"),
         (["--set", "constitution=none.yaml"], "no constitution 'none.yaml'"),
     ],
 )
@@ -231,6 +232,14 @@ def test_a_dry_run_estimates_and_creates_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("until", STAGES)
+def test_a_dry_run_ends_where_the_run_would(selfalign: Command, recipe: Path, until: str) -> None:
+    said = selfalign("run", recipe, "--dry-run", "--until", until)
+    rows = [line.split()[0] for line in said.out.splitlines()]
+    shown = STAGES[: STAGES.index(until) + 1]
+    assert rows[: rows.index("total")] == ["stage", *(stage for stage in shown if stage != "report")]
+
+
 def test_a_dry_run_of_a_timed_run_changes_nothing(selfalign: Command, finished: Path, recipe: Path) -> None:
     before = files(finished)
     assert selfalign("run", recipe, "--out", finished, "--dry-run").code == 0
@@ -246,10 +255,17 @@ def test_run_says_where_the_results_are(
     assert "topics: done in" in said.err
     said = selfalign("run", recipe)
     assert said.code == 0
-    assert said.out.splitlines()[0] == "report  runs/demo/report.html"  # runs/ and the recipe's name
-    assert said.out.splitlines()[-1] == "talk    selfalign chat runs/demo"
+    assert (
+        said.out == "report  runs/demo/report.html\n"
+    )  # runs/ and the recipe's name; the scripted engine trains nothing
     assert "topics: done" not in said.err
     assert (tmp_path / "runs" / "demo" / "report.html").is_file()
+    (tmp_path / "runs" / "demo" / "models" / "final").mkdir(parents=True)
+    assert selfalign("run", recipe).out.splitlines() == [
+        "report  runs/demo/report.html",
+        "model   runs/demo/models/final",
+        "talk    selfalign chat runs/demo",
+    ]
 
 
 def test_ctrl_c_exits_130_and_the_same_command_goes_on(

@@ -49,11 +49,13 @@ def assert_contains(whole: dict, part: dict) -> None:
             assert whole[name] == value, name
 
 
-def test_demo_is_of_the_size_that_the_readme_tells():
+def test_demo_is_small_and_has_enough_of_both_kinds():
     recipe = load_recipe(RECIPES / "demo.yaml")
     assert recipe.base_model == "smollm2-135m"
-    assert recipe.topics.per_type == 6
-    assert (recipe.instructions.topic_guided, recipe.instructions.self_instruct) == (80, 100)
+    wanted = recipe.instructions.topic_guided + recipe.instructions.self_instruct
+    assert 100 <= wanted <= 200
+    assert recipe.instructions.topic_guided >= wanted / 3
+    assert recipe.evaluate.held_out == 40
 
 
 def test_paper_recipe_has_the_figures_of_the_paper():
@@ -101,6 +103,24 @@ def test_every_fault_is_told_at_once_with_path_value_and_what_is_allowed(write):
     assert faults["responses.top_p"] == "1.5: input should be less than or equal to 1"
     assert faults["responses.attempts"].startswith("'many': input should be a valid integer")
     assert "learning_rate" in faults["clone.learning_rat"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("engrave: {lora_alpha: .inf}", "engrave.lora_alpha"),
+        ("clone: {num_train_epochs: .nan}", "clone.num_train_epochs"),
+        ("responses: {temperature: .nan}", "responses.temperature"),
+        ("responses: {logit_bias: {Sorry: .nan}}", "responses.logit_bias.Sorry"),
+        ("responses: {logit_bias: {Sorry: -.inf}}", "responses.logit_bias.Sorry"),
+        ("elaborations: {ngram_penalties: [0, 0, .inf, 2]}", "elaborations.ngram_penalties.2"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(write, text, name):
+    message = fault_of(write(text)).message
+    assert ": 1 fault\n" in message
+    assert f"\n  {name}: " in message
+    assert "finite number" in message
 
 
 def test_one_fault_is_counted_as_one(write):

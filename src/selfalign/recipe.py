@@ -19,9 +19,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # NumPy takes no more, and would s
 
 
 class Section(BaseModel):
-    """Base of every section: an unknown key is a fault, and so is a string where a number belongs."""
+    """Base of every section: an unknown key is a fault, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def option(default: Any, meaning: str, *, affects_data: bool = True) -> Any:
@@ -33,7 +33,9 @@ class EngineOptions(Section):
     """What generates text."""
 
     kind: Literal["embedded", "scripted"] = option("embedded", "embedded (transformers) or scripted (tests)")
-    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "auto is bfloat16 where the CPU or GPU computes in it")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "auto is bfloat16 where the CPU or GPU computes in it"
+    )
     batch_size: Annotated[int, Field(ge=1, le=4096)] = option(32, "sequences generated at once")
     script: str = option("", "scripted engine only: module:function that answers a request")
 
@@ -97,7 +99,9 @@ class TrainingOptions(Section):
     lora_r: Annotated[int, Field(ge=1, le=512)] = option(16, "LoRA rank")
     lora_alpha: Annotated[float, Field(gt=0)] = option(16, "LoRA scale numerator")
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = option(0.05, "dropout before the adapter")
-    target_modules: tuple[str, ...] = option(("q_proj", "k_proj", "v_proj", "o_proj"), "projections that get an adapter")
+    target_modules: tuple[str, ...] = option(
+        ("q_proj", "k_proj", "v_proj", "o_proj"), "projections that get an adapter"
+    )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = option(4e-4, "peak learning rate")
     num_train_epochs: Annotated[float, Field(gt=0, le=100)] = option(1.0, "passes over the rows")
     per_device_train_batch_size: Positive = option(8, "rows of one optimizer step on one device")
@@ -150,7 +154,7 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply `a.b=c` overrides. Every fault is told at once, with its path, the value and what is allowed."""
+    """Read a recipe and apply `a.b=c` overrides. All faults are told at once: path, value and what is allowed."""
     if not path.is_file():
         raise UserError(f"no recipe at {path}", "selfalign run recipes/demo.yaml")
     try:
@@ -168,7 +172,9 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     """Set `a.b=c` in nested mappings; the value is read as YAML."""
     name, separator, value = override.partition("=")
     if not separator or not name:
-        raise UserError(f"--set {override!r} is not of the form a.b=c", "selfalign run RECIPE --set responses.attempts=3")
+        raise UserError(
+            f"--set {override!r} is not of the form a.b=c", "selfalign run RECIPE --set responses.attempts=3"
+        )
     *parents, last = name.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -187,7 +193,9 @@ def validate_recipe(data: dict[str, Any], source: str) -> Recipe:
     except ValidationError as fault:
         lines = [f"  {describe_fault(error)}" for error in fault.errors()]
         count = f"{len(lines)} fault{'s' * (len(lines) != 1)}"
-        raise UserError(f"{source}: {count}\n" + "\n".join(lines), f"mend {source} and run the same command again") from fault
+        raise UserError(
+            f"{source}: {count}\n" + "\n".join(lines), f"mend {source} and run the same command again"
+        ) from fault
 
 
 def describe_fault(error: Any) -> str:

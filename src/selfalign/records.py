@@ -109,13 +109,13 @@ class Record:
 
 
 def content_hash(value: Any, length: int = 20) -> str:
-    """A hexadecimal SHA-256 of `value` as canonical JSON, cut to `length` digits (80 bits: no clash at 10^9 records)."""
+    """A SHA-256 of `value` as canonical JSON, its first `length` hex digits (80 bits: no clash at 10^9 records)."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def record_key(stage: str, settings_hash: str, parents: Sequence[str], index: Sequence[int]) -> str:
-    """The key of the candidate at `index` (job, attempt) of `stage` under the settings that `settings_hash` stands for."""
+    """The key of the candidate at `index` (job, attempt) of `stage` under the settings of `settings_hash`."""
     return content_hash([stage, settings_hash, list(parents), list(index)])
 
 

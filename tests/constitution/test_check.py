@@ -128,6 +128,14 @@ def test_a_thought_that_cites_nothing() -> None:
     assert first.message.startswith("cites no principle")
 
 
+def test_a_thought_opening_is_one_line_or_nothing() -> None:
+    heads = '  exemplars: "{{ name | upper }} at work."\n'
+    assert check(changes((heads, f'{heads}  thought_opening: ""\n'))) == []
+    text = changes((heads, f'{heads}  thought_opening: "A matter\\nof taste"\n'))
+    faults = [fault for fault in check(text) if fault.path == "templates.thought_opening"]
+    assert faults == [Fault(line_of(text, "thought_opening"), "templates.thought_opening", "must be one line")]
+
+
 def test_a_principle_that_nobody_cites_is_a_warning() -> None:
     text = changes(("2 (balanced & fair) applies", "fine"))
     message = "no exemplar cites principle 2"

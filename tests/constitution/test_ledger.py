@@ -5,7 +5,7 @@ from __future__ import annotations
 from selfalign.constitution.check import examine
 from selfalign.constitution.ledger import Ledger, format_ledger, ledger
 from selfalign.constitution.loading import load_constitution
-from tests.constitution.small import SMALL
+from tests.constitution.small import SMALL, changes
 
 
 def test_numbers() -> None:
@@ -33,6 +33,15 @@ def test_numbers() -> None:
         "template texts": 5,
         "variables": 2,
     }
+
+
+def test_a_thought_opening_counts_where_there_is_one() -> None:
+    heads = '  exemplars: "{{ name | upper }} at work."\n'
+    counted = [examine(changes((heads, heads + line)))[0] for line in ("", "  thought_opening: A matter\n")]
+    without, opened = (ledger(constitution).beside for constitution in counted if constitution)
+    assert (without["template texts"], opened["template texts"]) == (5, 6)
+    for name, more in (("non-blank lines of all text", 1), ("words of all text", 2)):
+        assert opened[name] - without[name] == more
 
 
 def words(value: object) -> list[str]:

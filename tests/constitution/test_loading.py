@@ -63,6 +63,12 @@ def test_seeds_are_no_templates(small: Path) -> None:
     assert load_constitution(str(small)).seeds[0].input == '  print({"a": 1}, "{{ x }} {% if %} {# no #}")\ndone'
 
 
+def test_a_thought_opening_has_no_blanks_around_it() -> None:
+    heads = '  exemplars: "{{ name | upper }} at work."\n'
+    opening = "  thought_opening: \"A matter{{ ' ' }}\"\n"
+    assert read(changes((heads, heads + opening))).templates.thought_opening == "A matter"
+
+
 def test_literal_braces_elsewhere() -> None:
     c = read(changes(("Says {{ name }}.", "Use {a: {b: 1}} and {{ '{{' }} x }}.")))
     assert c.exemplars[0].turns[0].response.endswith("Use {a: {b: 1}} and {{ x }}.")
@@ -131,6 +137,12 @@ BASE = read(SMALL)
 
 def test_escape_is_undone_by_rendering() -> None:
     assert escape("{{{% x }}") == "{{ '{{' }}{{ '{%' }} x }}"
+
+
+@pytest.mark.parametrize("text", ["x{{{ type }}x", "x{{{{{ type }}x", "x{\rx", "x{"])
+def test_a_brace_before_what_is_escaped_survives_being_written(text: str) -> None:
+    c = BASE.model_copy(update={"description": text, "templates": BASE.templates.model_copy(update={"topics": text})})
+    assert read(to_yaml(c)) == c
 
 
 def test_what_is_not_there_names_the_builtins(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from selfalign.constitution import rendering
 from selfalign.constitution.loading import load_constitution
 from selfalign.constitution.rendering import (
     HEADING,
-    STOP_AT_HEADING,
+    STOP_REPLY,
     STOP_TASK,
     STOP_THOUGHT,
     Task,
@@ -99,6 +99,12 @@ def test_self_instruct_prompt() -> None:
     )
 
 
+def test_an_input_keeps_the_indentation_of_its_first_line() -> None:
+    task = Task("  Shorten it.", "\n    if a:\n        b()\n\n### c\n")
+    shown = "### Task 1\n### Instruction\nShorten it.\n### Input\n    if a:\n        b()\n\n#### c\n"
+    assert self_instruct_prompt([task]).startswith(f"\n{shown}\n### Task 2\n")
+
+
 def test_responses_prompt() -> None:
     thought = "A matter of taste, so 2 (balanced & fair) applies, and 1 (ethical) always does."
     prefix = (
@@ -120,6 +126,7 @@ def test_responses_prompt() -> None:
     assert responses_prefix(SMALL) == prefix
     assert thought_prompt(" Why? ") == "\n### User\nWhy?\n### Internal thought\n"
     assert thought_prompt("Why?", "Principles") == "\n### User\nWhy?\n### Internal thought\nPrinciples"
+    assert thought_prompt("Why?", "### Now ").endswith("### Internal thought\n#### Now")
     assert reply_prompt("Why?", " 1 (ethical) ") == (
         "\n### User\nWhy?\n### Internal thought\n1 (ethical)\n### Assistant\n"
     )
@@ -236,7 +243,7 @@ def test_every_heading_ends_a_reply_and_those_of_the_next_task_end_a_task() -> N
         heading = getattr(rendering, name)
         assert heading.startswith(HEADING)
         text = f"Reply.\n{heading}more"
-        assert cut_at_stop(text, (STOP_AT_HEADING,)) == ("Reply.", "stop")
+        assert cut_at_stop(text, STOP_REPLY) == ("Reply.", "stop")
         assert cut_at_stop(text, STOP_THOUGHT) == ("Reply.", "stop")
         if name in ("TASK", "TOPIC", "KIND", "INSTRUCTION"):
             assert cut_at_stop(text, STOP_TASK) == ("Reply.", "stop")
@@ -283,9 +290,9 @@ def test_parse_topics(text: str, truncated: bool, topics: list[str]) -> None:
         ("Count.\n### Input\n[empty]", ("Count.", "")),
         ("Count.\n### Input\nNone of us", ("Count.", "None of us")),
         ("Count.\n### Input\none\n### Input\ntwo", None),
-        ("Count.\n### Input", None),
-        ("Count.\n### User\nHi", None),
-        ("Count.\n### Input\nOne.\n### Output\nTwo", None),
+        ("Count.\n### Input", ("Count.", "")),
+        ("Count.\n### User\nHi", ("Count.", "")),
+        ("Count.\n### Input\nOne.\n### Output\nTwo", ("Count.", "One.")),
         ("### Topic\nRivers", None),
         ("\n### Input\nOne.", None),
         ("", None),

@@ -14,7 +14,12 @@ from selfalign.errors import UserError
 from tests.support.tiny import EOS, tiny_model_dir
 
 PREFIX = "These rules hold for every reply that the assistant gives to a user.\n" * 4
-PROMPTS = ["### User\nWhy?\n", "### User\nName three rivers of Asia, longest first.\n", "x", "### User\nGo on, tell me\n"]
+PROMPTS = [
+    "### User\nWhy?\n",
+    "### User\nName three rivers of Asia, longest first.\n",
+    "x",
+    "### User\nGo on, tell me\n",
+]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from selfalign.constitution.rendering import INSTRUCTION, THOUGHT
 from selfalign.engines.base import Request
 from selfalign.engines.scripted import ScriptedEngine
 from selfalign.errors import RunFailed, UserError
-from selfalign.pipeline.run_directory import STAGES, RunDirectory, flatten, stages_after
+from selfalign.pipeline.run_directory import STAGES, RunDirectory, StageState, flatten, stages_after
+from selfalign.pipeline.runner import counts
 from selfalign.recipe import Recipe
 from selfalign.records import read_records
 from tests.constitution.small import changes
@@ -234,6 +235,27 @@ def test_a_stage_that_accepts_nothing_fails(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
     assert caught.value.hint == f"selfalign samples {tmp_path / 'run'} --stage topics --rejected"
     assert stages(tmp_path / "run")["topics"]["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("validation", "told"),
+    [
+        ((2.5, 2.25), ", validation loss 2.500 -> 2.250"),
+        ((None, None), ", loss 3.500 -> 1.500 (first and last quarter)"),
+    ],
+)
+def test_a_training_is_told_by_its_validation_loss_or_the_ends_of_its_curve(
+    validation: tuple[float | None, float | None], told: str
+) -> None:
+    losses = [3.0, 4.0, 2.0, 9.0, 2.0, 2.0, 2.0, 1.0]
+    before, after = validation
+    figures = {"steps": 8, "validation_loss_before": before, "validation_loss": after, "losses": losses}
+    assert counts(StageState(training=figures)) == told
+
+
+def test_a_training_of_one_step_is_told_too() -> None:
+    figures = {"validation_loss_before": None, "validation_loss": None, "losses": [3.0]}
+    assert counts(StageState(training=figures)) == ", loss 3.000 -> 3.000 (first and last quarter)"
 
 
 # ------------------------------------------------------------------------------------------------- changed settings

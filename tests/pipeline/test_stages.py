@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from selfalign.constitution.rendering import ASSISTANT, INSTRUCTION, STOP_AT_HEADING, THOUGHT, USER
+from selfalign.constitution.rendering import ASSISTANT, INSTRUCTION, STOP_AT_HEADING, STOP_REPLY, THOUGHT, USER
 from selfalign.engines.base import Completion, Request
 from selfalign.pipeline.elaborations import ElaborationsStage, cut_to_sentence
 from selfalign.pipeline.held_out import HeldOutStage, leak_finder, split_held_out, summarise
@@ -281,7 +281,7 @@ def test_a_response_is_a_thought_and_then_a_reply() -> None:
     assert second.prompt == f"{first.prompt}{THINKS}\n{ASSISTANT}"
     assert first.prefix == second.prefix and "2 (balanced & fair). Sides are heard." in first.prefix
     assert (first.sampling.stop, first.sampling.max_tokens, first.sampling.logit_bias) == (("\n",), 33, {})
-    assert (second.sampling.stop, second.sampling.max_tokens) == ((STOP_AT_HEADING,), 99)
+    assert (second.sampling.stop, second.sampling.max_tokens) == (STOP_REPLY, 99)
     assert second.sampling.logit_bias == {"Sorry": -100}
     assert first.seed != second.seed and first.key != second.key
     assert record.messages == (instruction.messages[0], {"role": "assistant", "content": REPLIES})
@@ -391,6 +391,9 @@ def test_an_elaboration_is_asked_for_in_the_chat_format_under_the_verbose_style(
     assert (record.key, record.tokens, record.verdict.accepted) == (job.key(0), COST, True)
 
 
+SHELF = [
+    f"{side} {thing}" for side in ("behind a", "under the", "beside one") for thing in ("bowl", "jar", "pan", "tray")
+]
 LIST = [f"{i}. Cup {'abcdefghijklmnopqrstuvwxyzabcdefg'[i] * 3}" for i in range(1, 32)]
 
 
@@ -400,6 +403,9 @@ LIST = [f"{i}. Cup {'abcdefghijklmnopqrstuvwxyzabcdefg'[i] * 3}" for i in range(
         (("", "eos"), "no_response"),
         (("Left.", "eos"), ""),  # short, and ended by the model itself
         (("Left. And then", "length"), "too_short"),
+        ((f"On the left, {', '.join(SHELF)}, and", "eos"), ""),
+        ((f"On the left, {', '.join(SHELF)}, and", "length"), "unfinished"),
+        (("On the left", "length"), "unfinished"),
         ((REPLIES + " It hums a low tune there." * 30, "length"), "repetition"),
         (("\n".join(LIST), "eos"), "endless_list"),
         (("Where is the kettle? It is there.", "eos"), "repeats_instruction"),
@@ -425,6 +431,7 @@ def test_cut_to_sentence() -> None:
     assert cut_to_sentence("One. Two three") == "One."
     assert cut_to_sentence("Costs 3.50 here. And 4.") == "Costs 3.50 here. And 4."
     assert cut_to_sentence("- one\n- two\n- thr") == "- one\n- two"
+    assert cut_to_sentence("She said “No.” And") == "She said “No.”"
     assert cut_to_sentence("no end at all") == "no end at all"
 
 
@@ -465,7 +472,7 @@ def test_the_prompted_base_thinks_first_and_is_kept_whatever_it_thinks() -> None
     (job,) = until_barrier(stage.jobs())
     requests, (record,) = talk(job, "Hm", "Left.")
     assert stage.model == "base"
-    assert [request.sampling.stop for request in requests] == [("\n",), (STOP_AT_HEADING,)]
+    assert [request.sampling.stop for request in requests] == [("\n",), STOP_REPLY]
     assert (record.thought, record.assistant, record.tokens) == ("Hm", "Left.", Tokens(20, 6))
     assert record.verdict.accepted
 

@@ -1,4 +1,4 @@
-"""The real model, small: killed three times it gives what an undisturbed run gives, and the result answers by itself."""
+"""The real model, small: killed three times it gives what an undisturbed run gives, and the result answers."""
 
 from __future__ import annotations
 

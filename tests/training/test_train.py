@@ -13,7 +13,8 @@ from selfalign.constitution.chat_format import ChatFormat
 from selfalign.errors import RunFailed, UserError
 from selfalign.recipe import TrainingOptions
 from selfalign.records import Message
-from selfalign.training.train import TrainingResult, build_trainer, compute_dtype, tokenize, train_adapter
+from selfalign.training.base_model import compute_dtype
+from selfalign.training.train import TrainingResult, build_trainer, tokenize, train_adapter
 from tests.support.tiny import tiny_model_dir, tiny_tokenizer
 
 FORMAT = ChatFormat.of(tiny_tokenizer(), "Be kind.")

@@ -8,8 +8,12 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `selfalign chat`."""
     parser.add_argument("model", help="a run, a model or adapter directory, a Hub id, or smollm2-135m")
-    parser.add_argument("--style", choices=["standard", "concise", "verbose"], default="standard", help="how it answers")
-    parser.add_argument("--constitution", default="dromedary", help="where the style text comes from (a run brings its own)")
+    parser.add_argument(
+        "--style", choices=["standard", "concise", "verbose"], default="standard", help="how it answers"
+    )
+    parser.add_argument(
+        "--constitution", default="dromedary", help="where the style text comes from (a run brings its own)"
+    )
     parser.add_argument("--temperature", type=float, default=0.7, help="0 is greedy (default 0.7)")
     parser.add_argument("--top-p", type=float, default=0.95, help="nucleus sampling mass (default 0.95)")
     parser.add_argument("--max-tokens", type=int, default=512, help="most new tokens of an answer (default 512)")
@@ -31,7 +35,9 @@ def main(options: argparse.Namespace) -> int:
     from selfalign.recipe import EngineOptions
 
     if options.temperature < 0 or not 0 < options.top_p <= 1 or options.max_tokens < 1:
-        raise UserError("--temperature must be at least 0, --top-p in (0, 1], --max-tokens at least 1", "selfalign chat --help")
+        raise UserError(
+            "--temperature must be at least 0, --top-p in (0, 1], --max-tokens at least 1", "selfalign chat --help"
+        )
     resolved = Path(options.model) / "constitution.yaml"
     constitution = load_constitution(str(resolved) if resolved.is_file() else options.constitution)
     quiet_libraries()

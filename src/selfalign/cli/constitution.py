@@ -8,8 +8,12 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `selfalign constitution`."""
-    parser.add_argument("action", choices=["check", "show", "ledger"], help="find every fault; print it resolved; count it")
-    parser.add_argument("constitution", nargs="?", default="dromedary", help="a built-in name or a YAML file (default: dromedary)")
+    parser.add_argument(
+        "action", choices=["check", "show", "ledger"], help="find every fault; print it resolved; count it"
+    )
+    parser.add_argument(
+        "constitution", nargs="?", default="dromedary", help="a built-in name or a YAML file (default: dromedary)"
+    )
 
 
 def main(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ def main(options: argparse.Namespace) -> int:
     """What this machine has, and what is missing; status 1 where a run could not start."""
     from selfalign.engines.embedded.loading import INSTALL_DEFAULT, default_gguf, pick_device, pick_dtype
     from selfalign.errors import UserError
-    from selfalign.pipeline.run_directory import machine, versions
+    from selfalign.pipeline.provenance import machine, versions
 
     print(f"machine     {machine()}, {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
     found = versions()

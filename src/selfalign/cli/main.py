@@ -8,9 +8,12 @@ import importlib
 import os
 import signal
 import sys
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from selfalign.errors import UserError
+
+Main = Callable[[argparse.Namespace], int]
 
 
 class Command(NamedTuple):
@@ -43,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         options, run = parse(arguments)
-        return int(run(options) or 0)
+        return run(options)
     except UserError as fault:
         print(f"selfalign: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def parse(arguments: list[str]):  # type: ignore[no-untyped-def]
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Main]:
     """The options, and the command's function. Only the module of the command in hand is imported."""
     from selfalign import __version__
 
@@ -72,14 +75,17 @@ def parse(arguments: list[str]):  # type: ignore[no-untyped-def]
     parser.add_argument("--version", action="version", version=f"selfalign {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), "")
-    run = None
     for name, command in COMMANDS.items():
         section = commands.add_parser(name, help=command.help, description=command.help)
         if name == wanted:
-            module = importlib.import_module(f"selfalign.cli.{command.module}")
-            module.add_arguments(section)
-            run = module.main
-    return parser.parse_args(arguments), run
+            module_of(command).add_arguments(section)
+    options = parser.parse_args(arguments)
+    return options, module_of(COMMANDS[options.command]).main
+
+
+def module_of(command: Command) -> Any:
+    """The command's module, imported."""
+    return importlib.import_module(f"selfalign.cli.{command.module}")
 
 
 if __name__ == "__main__":

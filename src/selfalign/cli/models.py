@@ -27,7 +27,10 @@ def main(options: argparse.Namespace) -> int:
     print("  runs/NAME                a run: its final model, or else its engraved one")
     runs = sorted(path.parent for path in Path("runs").glob("*/run.json"))
     print("\nruns here:  " + (", ".join(map(str, runs)) or "none"))
-    print(f"converted:  {cache_directory()}: " + (", ".join(sorted(p.name for p in converted(cache_directory()))) or "none"))
+    print(
+        f"converted:  {cache_directory()}: "
+        + (", ".join(sorted(p.name for p in converted(cache_directory()))) or "none")
+    )
     return 0
 
 

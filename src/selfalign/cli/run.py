@@ -30,25 +30,42 @@ def main(options: argparse.Namespace) -> int:
     path = Path(options.recipe)
     out = Path(options.out) if options.out else Path("runs") / path.stem
     recipe = load_recipe(path, options.set)
+    until = last_stage(options.until)
     if options.dry_run:
         from selfalign.pipeline.estimate import estimate, format_estimate
 
-        print(format_estimate(estimate(recipe, out)))
+        print(format_estimate(estimate(recipe, out, until)))
         return 0
-    return execute(recipe, out, options.until)
+    return execute(recipe, out, until)
 
 
-def execute(recipe: Recipe, out: Path, until: str | None) -> int:
-    """All stages, then where the results are."""
+def last_stage(until: str | None) -> str:
+    """The stage that `--until` names, or the last of all; any other name is a UserError."""
     from selfalign.errors import UserError
-    from selfalign.pipeline.run_directory import STAGES, RunDirectory
-    from selfalign.pipeline.runner import Runner
-    from selfalign.report.build import build_report
+    from selfalign.pipeline.run_directory import STAGES
 
     if until is not None and until not in STAGES:
         raise UserError(f"--until {until!r} is no stage; stages are {', '.join(STAGES)}")
+    return until or STAGES[-1]
+
+
+def execute(recipe: Recipe, out: Path, until: str) -> int:
+    """All stages up to `until`, then where the results are."""
+    from selfalign.pipeline.run_directory import RunDirectory
+    from selfalign.pipeline.runner import Runner
+    from selfalign.report.build import build_report
+
     run = RunDirectory(out)
-    Runner(recipe, run, build_report).run(until or STAGES[-1])
+    Runner(recipe, run, build_report).run(until)
     if run.stages["report"].state == "done":
-        print(f"report  {out / 'report.html'}\nmodel   {out / 'models' / 'final'}\ntalk    selfalign chat {out}")
+        print(results(out))
     return 0
+
+
+def results(out: Path) -> str:
+    """Where the report is, and the model where there is one: the scripted engine trains none."""
+    lines = [f"report  {out / 'report.html'}"]
+    model = out / "models" / "final"
+    if model.is_dir():
+        lines += [f"model   {model}", f"talk    selfalign chat {out}"]
+    return "\n".join(lines)

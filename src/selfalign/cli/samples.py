@@ -34,7 +34,9 @@ def main(options: argparse.Namespace) -> int:
     records: list[Record] = list(read_records(path)) if path.exists() else []
     if not records:
         kind = "rejected" if options.rejected else "accepted"
-        raise UserError(f"{run.path} has no {kind} records of {options.stage}", f"selfalign status {run.path}", exit_code=1)
+        raise UserError(
+            f"{run.path} has no {kind} records of {options.stage}", f"selfalign status {run.path}", exit_code=1
+        )
     for record in random.Random(options.seed).sample(records, min(options.n, len(records))):
         print(record.to_json() if options.json else describe(record))
     return 0
@@ -49,7 +51,9 @@ def describe(record: object) -> str:
     lines += [f"{message['role']}: {message['content']}" for message in record.messages if message["role"] == "user"]
     if record.thought:
         lines.append(f"thought: {record.thought}")
-    lines += [f"{message['role']}: {message['content']}" for message in record.messages if message["role"] == "assistant"]
+    lines += [
+        f"{message['role']}: {message['content']}" for message in record.messages if message["role"] == "assistant"
+    ]
     if not record.verdict.accepted:
         lines.append(f"rejected by {record.verdict.filter}: {record.verdict.reason}")
     return "\n".join(lines) + "\n"

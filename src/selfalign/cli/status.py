@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selfalign.pipeline.run_directory import StageState
+
+HEAD = ("stage", "state", "accepted", "rejected", "yield", "prompt tokens", "new tokens", "seconds")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,20 +27,32 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"stages": {name: state.to_dict() for name, state in run.stages.items()}}, indent=1))
         return 0
-    rows = [("stage", "state", "accepted", "rejected", "yield", "prompt tokens", "new tokens", "seconds")]
-    for name, state in run.stages.items():
-        share = f"{state.accepted / state.judged:.0%}" if state.judged else ""
-        tokens = state.tokens
-        numbers = (state.accepted, sum(state.rejected.values()))
-        cells = tuple(f"{number:,}" if state.judged else "" for number in numbers)
-        rows.append((name, state.state, *cells, share, f"{tokens.prompt:,}", f"{tokens.completion:,}", f"{state.seconds:.1f}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
+    print(table([HEAD, *(row(name, state) for name, state in run.stages.items())]))
     for name, state in run.stages.items():
         if state.rejected:
-            print(f"\nrejected in {name}: " + ", ".join(f"{filter} {count}" for filter, count in state.rejected.items()))
+            counts = ", ".join(f"{filter} {count}" for filter, count in state.rejected.items())
+            print(f"\nrejected in {name}: {counts}")
         if state.failure:
             print(f"\n{name} failed: {state.failure}")
     return 0
+
+
+def row(name: str, state: StageState) -> tuple[str, ...]:
+    """The cells of a stage, in the order of `HEAD`; a stage that judged nothing has no counts."""
+    counts = ("", "", "")
+    if state.judged:
+        rejected = sum(state.rejected.values())
+        counts = (f"{state.accepted:,}", f"{rejected:,}", f"{state.accepted / state.judged:.0%}")
+    tokens = (f"{state.tokens.prompt:,}", f"{state.tokens.completion:,}")
+    return (name, state.state, *counts, *tokens, f"{state.seconds:.1f}")
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Columns of equal width: two of words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
+        padded += [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)

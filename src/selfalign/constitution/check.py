@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 
 from selfalign.constitution.document import BrokenDocument, Fault, KeyPath, Problem, format_path, parse
-from selfalign.constitution.schema import CITABLE, ONE_LINE, Constitution
+from selfalign.constitution.schema import AT_MOST_ONE_LINE, CITABLE, ONE_LINE, Constitution
 from selfalign.constitution.templating import STAGE_TEXT, STAGE_VARIABLE, Resolver, escape
 from selfalign.errors import UserError
 from selfalign.recipe import InstructionsOptions
@@ -102,6 +102,7 @@ def describe(path: KeyPath, error: Any) -> str:
 
 PATTERNS = {
     ONE_LINE: "must be one line",
+    AT_MOST_ONE_LINE: "must be one line",
     CITABLE: "must be one line without parentheses, so that a thought can cite it",
 }
 

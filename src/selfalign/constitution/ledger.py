@@ -45,7 +45,7 @@ def ledger(constitution: Constitution) -> Ledger:
             "identity answers": sum(len(group.answers) for group in constitution.identity.pairs),
             "identity pairs after expansion": len(constitution.identity_pairs),
             "styles": len(type(constitution.styles).model_fields),
-            "template texts": len(type(constitution.templates).model_fields),
+            "template texts": sum(bool(text) for _, text in constitution.templates),
             "variables": len(constitution.variables),
             "non-blank lines of all text": sum(bool(line.strip()) for text in texts for line in text.splitlines()),
             "words of all text": sum(len(text.split()) for text in texts),

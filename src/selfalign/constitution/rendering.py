@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from selfalign.constitution.schema import Constitution, InstructionType, Principle, TopicSeed
+from selfalign.constitution.schema import Constitution, InstructionType, Principle, TopicSeed, trim
 
 HEADING = "### "
 USER = f"{HEADING}User\n"
@@ -31,12 +31,20 @@ TOPIC = f"{HEADING}Topic\n"
 KIND = f"{HEADING}Kind\n"
 
 STOP_AT_HEADING = "\n" + HEADING
-"""Ends a reply: the model opens the next block by itself."""
+"""The model opens the next block by itself."""
+
+STOP_REPLY = (STOP_AT_HEADING, *(block.strip() for block in (USER, THOUGHT, ASSISTANT)))
+"""Ends a reply. Half of the first 12 replies that a 1.5B model lost opened the next block in the middle of a line."""
 
 
 def plain(text: str) -> str:
-    """Text that cannot open a block: a line that begins with `### ` gets a fourth `#` (the chat template does the same)."""
-    return re.sub(r"(?m)^### ", "#### ", text.strip())
+    """Text that cannot open a block: where a line begins with `### `, it gets a fourth `#`, as in the chat template."""
+    return plain_block(text.strip())
+
+
+def plain_block(text: str) -> str:
+    """The same for a text that may be code: its first line keeps its indentation."""
+    return re.sub(r"(?m)^### ", "#### ", trim(text))
 
 
 def user_turn(instruction: str, input: str = "") -> str:
@@ -105,7 +113,7 @@ def self_instruct_prompt(shots: Sequence[Task]) -> str:
 def task_block(task: Task) -> str:
     """Instruction, and input where there is one."""
     instruction = INSTRUCTION + plain(task.instruction)
-    return f"{instruction}\n{INPUT}{plain(task.input)}" if task.input else instruction
+    return f"{instruction}\n{INPUT}{plain_block(task.input)}" if task.input else instruction
 
 
 STOP_TASK = ("\n" + TASK, "\n" + TOPIC, "\n" + KIND, "\n" + INSTRUCTION)
@@ -114,11 +122,16 @@ STOP_TASK = ("\n" + TASK, "\n" + TOPIC, "\n" + KIND, "\n" + INSTRUCTION)
 NO_INPUT = re.compile(r"\W*(none|no ?input|n/?a|not applicable|nil|empty)?\W*", re.IGNORECASE)
 
 
+OWN_HEADING = re.compile(r"\n### (?!Input\n)(?=\S)")
+"""A block that the model invents after the task, such as `### Output`: the task ends there."""
+
+
 def parse_task(text: str) -> Task | None:
     """The instruction and input that the model wrote; None where it is not of that form."""
+    text = OWN_HEADING.split(f"\n{text}")[0]
     instruction, *inputs = text.split("\n" + INPUT)
     instruction, input = re.sub(r"\n\s*\n", "\n", instruction.strip()), "\n".join(inputs).strip()
-    if not instruction or HEADING in instruction or HEADING in input or len(inputs) > 1:
+    if not instruction or HEADING in instruction + input or len(inputs) > 1:
         return None
     return Task(instruction, "" if NO_INPUT.fullmatch(input) else input)
 
@@ -145,7 +158,7 @@ def responses_prefix(constitution: Constitution) -> str:
 
 def thought_prompt(user: str, opening: str = "") -> str:
     """A user turn, open where the internal thought goes on from its `opening`. Stop it at `STOP_THOUGHT`."""
-    return f"\n{USER}{plain(user)}\n{THOUGHT}{opening}"
+    return f"\n{USER}{plain(user)}\n{THOUGHT}{plain(opening)}"
 
 
 STOP_THOUGHT = ("\n",)
@@ -158,5 +171,5 @@ def join_thought(opening: str, continued: str) -> str:
 
 
 def reply_prompt(user: str, thought: str) -> str:
-    """A user turn and the whole thought, open where the reply begins. Stop it at `STOP_AT_HEADING`."""
+    """A user turn and the whole thought, open where the reply begins. Stop it at `STOP_REPLY`."""
     return f"{thought_prompt(user)}{plain(thought)}\n{ASSISTANT}"

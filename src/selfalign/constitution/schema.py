@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 ONE_LINE = r"^[^\n]+$"
+AT_MOST_ONE_LINE = r"^[^\n]*$"
 CITABLE = r"^[^\n()]+$"
 
 
@@ -20,6 +21,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=ONE_LINE)]
 CitableName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=CITABLE)]
 Block = Annotated[str, AfterValidator(trim)]
+LineOrNothing = Annotated[str, StringConstraints(strip_whitespace=True, pattern=AT_MOST_ONE_LINE)]
 
 StyleName = Literal["standard", "concise", "verbose"]
 
@@ -118,7 +120,7 @@ class Templates(Part):
     self_instruct: Text
     principles: Text
     exemplars: Text
-    thought_opening: str = ""
+    thought_opening: LineOrNothing = ""
 
 
 class Constitution(Part):

@@ -21,11 +21,12 @@ BRACES_HINT = "a literal {{ is written {{ '{{' }}"
 
 ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 ENVIRONMENT.filters = {name: ENVIRONMENT.filters[name] for name in FILTERS}
+SPECIAL = re.compile(r"\{[{%#]|\r|\{(?=\r|\Z)")  # the last: a brace just before the braces of an escape
 
 
 def escape(text: str) -> str:
-    """The template that renders to `text`."""
-    return re.sub(r"\{[{%#]|\r", lambda match: "{{ '" + match[0].replace("\r", r"\r") + "' }}", text)
+    """The template that renders to `text`, also where another one follows it."""
+    return SPECIAL.sub(lambda match: "{{ '" + match[0].replace("\r", r"\r") + "' }}", text)
 
 
 class TemplateFault(Exception):

@@ -64,6 +64,6 @@ def load_script(name: str) -> Script:
     module, _, function = name.partition(":")
     try:
         script: Script = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as fault:
+    except (ImportError, AttributeError, ValueError, TypeError) as fault:  # TypeError: a module name such as ".x"
         raise UserError(f"engine.script {name!r}: {fault}", "name an importable module:function") from fault
     return script

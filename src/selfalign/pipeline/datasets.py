@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import yaml
+
 from selfalign.constitution.schema import Constitution, StyleName
+from selfalign.recipe import Recipe
 from selfalign.records import Message, Record, content_hash
 
 CLONE_STYLES: tuple[StyleName, ...] = ("standard", "concise")
-"""The clone learns under these, by record key in turn; the verbose style that made its data is pruned (paper app. D.2)."""
+"""The clone learns under these, by record key; the verbose style that made its data is pruned (paper app. D.2)."""
 
 
 class TrainingRow(NamedTuple):
@@ -60,3 +63,15 @@ def split(rows: Sequence[TrainingRow], identity: Sequence[TrainingRow], validati
     held = min(validation_rows, len(ordered) // 10)
     train = sorted([*ordered[held:], *identity], key=lambda row: content_hash(["order", row.key]))
     return Dataset(train, ordered[:held])
+
+
+def dataset_card(name: str, dataset: Dataset, recipe: Recipe) -> str:
+    """README.md of a data set directory."""
+    files = [{"split": part, "path": f"{part}.jsonl"} for part, rows in dataset._asdict().items() if rows]
+    head = {"configs": [{"config_name": "default", "data_files": files}]}
+    return (
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {name}\n\n"
+        f"{len(dataset.train)} rows to learn and {len(dataset.validation)} to measure the loss on, made by selfalign "
+        f"from `{recipe.base_model}` under the constitution `{recipe.constitution}`.\n"
+        "Each row has a `messages` column and the `key` of the record it came from.\n"
+    )

@@ -39,7 +39,7 @@ def drive(engine: Engine, jobs: Sequence[Job], on_completion: Callable[[Completi
 
 
 def chunks(jobs: Iterator[Job | Barrier], size: int) -> Iterator[list[Job]]:
-    """Jobs up to `size` or a barrier, pulled only when asked for: what `jobs` yields may depend on the verdicts so far."""
+    """Jobs up to `size` or a barrier, pulled only when asked for: what `jobs` yields may depend on earlier verdicts."""
     while True:
         chunk: list[Job] = []
         ended = True
@@ -123,4 +123,3 @@ class Generation:
                 f"(abort.min_yield {self.abort.min_yield}); rejected by\n{table}",
                 f"look at them: selfalign samples {self.store.paths[True].parent} --stage {self.stage.name} --rejected",
             )
-

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from selfalign.engines.base import Completion
 from selfalign.filters.endless_list import cut_list, endless_list
@@ -11,8 +11,9 @@ from selfalign.filters.leaks_style import leaks_style
 from selfalign.filters.mentions_rules import mentions_rules
 from selfalign.filters.no_response import no_response
 from selfalign.filters.repeats_instruction import repeats_instruction
-from selfalign.filters.repetition import cut_repetition, repetition
+from selfalign.filters.repetition import SENTENCE_END, cut_repetition, repetition
 from selfalign.filters.too_short import too_short
+from selfalign.filters.unfinished import unfinished
 from selfalign.pipeline.stage import Barrier, Context, Job, Steps, first_rejection
 from selfalign.recipe import ElaborationsOptions
 from selfalign.records import Message, Record, Verdict
@@ -39,9 +40,7 @@ class ElaborationsStage:
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
         for index, instruction in enumerate(self.instructions):
-            yield self.context.job(
-                index, (instruction.key,), lambda key, instruction=instruction: self._steps(key, instruction)
-            )
+            yield self.context.job(index, (instruction.key,), partial(self._steps, instruction=instruction))
 
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}
@@ -71,16 +70,23 @@ class ElaborationsStage:
             lambda: no_response(text),
             lambda: repetition(completion.text, self.options.min_words),
             lambda: endless_list(completion.text, self.options.max_list_items),
-            lambda: self._unfinished_and_short(text, completion),
+            lambda: self._cut_short(text, completion),
             lambda: repeats_instruction(text, user),
             lambda: leaks_style(text, self.style),
             lambda: mentions_rules(text, self.names),
         )
         return first_rejection(check() for check in checks)
 
-    def _unfinished_and_short(self, text: str, completion: Completion) -> Verdict:
-        """A short answer is fine where the model ended it itself."""
-        return too_short(text, self.options.min_words) if completion.finish_reason == "length" else Verdict.accept()
+    def _cut_short(self, text: str, completion: Completion) -> Verdict:
+        """Of an answer cut at the token limit, whole sentences must be left, and enough of them.
+
+        One that the model ended itself may be short.
+        """
+        if completion.finish_reason != "length":
+            return Verdict.accept()
+        if not SENTENCE_END.search(completion.text.strip()):
+            return unfinished(text, completion.finish_reason)
+        return too_short(text, self.options.min_words)
 
     def judge(self, candidate: Record) -> Verdict:
         """The job judged it, from the whole completion."""
@@ -92,5 +98,5 @@ class ElaborationsStage:
 
 def cut_to_sentence(text: str) -> str:
     """`text` up to its last sentence end or whole line; the text itself where it has none."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"')\]]*(?=\s|$)|(?<=\S)(?=\n)", text)]
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
     return text[: ends[-1]].rstrip() if ends else text

@@ -35,8 +35,8 @@ class StageEstimate(NamedTuple):
     bytes: int
 
 
-def estimate(recipe: Recipe, path: Path) -> list[StageEstimate]:
-    """One row a stage. A run directory that has timed a stage gives its own speed."""
+def estimate(recipe: Recipe, path: Path, until: str = STAGES[-1]) -> list[StageEstimate]:
+    """One row a stage up to `until`. A run directory that has timed a stage gives its own speed."""
     speed = measured_speed(path)
     constitution = load_constitution(recipe.constitution, identity_name=recipe.identity_name)
     shared = int(len(responses_prefix(constitution)) / CHARACTERS_PER_TOKEN)
@@ -59,7 +59,7 @@ def estimate(recipe: Recipe, path: Path) -> list[StageEstimate]:
         "evaluate": recipe.evaluate.max_tokens,
     }
     rows = []
-    for stage in STAGES:
+    for stage in STAGES[: STAGES.index(until) + 1]:
         if stage in jobs:
             new = int(jobs[stage] * limit[stage] * FILL[stage])
             size = jobs[stage] * BYTES_PER_RECORD
@@ -92,10 +92,9 @@ def measured_speed(path: Path) -> float:
 def format_estimate(rows: list[StageEstimate]) -> str:
     """A table and its total."""
     lines = [f"{'stage':13} {'jobs':>9} {'prompt tokens':>14} {'new tokens':>11} {'minutes':>9} {'MB':>8}"]
-    lines += [
-        f"{row.stage:13} {row.jobs:9,} {row.prompt_tokens:14,} {row.new_tokens:11,} {row.seconds / 60:9,.1f} {row.bytes / 1e6:8,.1f}"
-        for row in [*rows, total(rows)]
-    ]
+    for row in [*rows, total(rows)]:
+        counts = f"{row.stage:13} {row.jobs:9,} {row.prompt_tokens:14,} {row.new_tokens:11,}"
+        lines.append(f"{counts} {row.seconds / 60:9,.1f} {row.bytes / 1e6:8,.1f}")
     note = (
         "Nothing was run. Minutes hold for the embedded default on 2 cores unless this run has timed a stage;\n"
         "expect them to be right within a factor of three."

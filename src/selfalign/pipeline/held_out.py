@@ -1,13 +1,13 @@
-"""Held-out answers: the same unseen instructions put to the base model, bare and under the principles, and to both tuned
-models."""
+"""Held-out answers: unseen instructions put to the base model, bare and under principles, and to both tuned ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from selfalign.constitution.rendering import (
-    STOP_AT_HEADING,
+    STOP_REPLY,
     STOP_THOUGHT,
     join_thought,
     reply_prompt,
@@ -58,7 +58,7 @@ class HeldOutStage:
         """In the order of the instructions."""
         steps = self._thoughtful if self.variant == "base+principles" else self._bare
         for index, instruction in enumerate(self.instructions):
-            yield self.context.job(index, (instruction.key,), lambda key, asked=instruction: steps(key, asked))
+            yield self.context.job(index, (instruction.key,), partial(steps, instruction=instruction))
 
     def _bare(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}
@@ -71,7 +71,7 @@ class HeldOutStage:
         sampling = self.context.sampling(stop=STOP_THOUGHT)
         completion = yield self.context.request(key(0), "thought", thought_prompt(user, opening), sampling, self.prefix)
         thought = join_thought(opening, completion.text)
-        sampling = self.context.sampling(stop=(STOP_AT_HEADING,))
+        sampling = self.context.sampling(stop=STOP_REPLY)
         prompt = reply_prompt(user, thought)
         reply = yield self.context.request(key(0), "reply", prompt, sampling, self.prefix)
         extra = {
@@ -124,12 +124,15 @@ def summarise(answers: dict[Variant, Sequence[Record]], leak: Callable[[str, str
 
 
 def leak_finder(context: Context) -> Callable[[str, str], str]:
-    """Finds principle citations, talk of internal thoughts, and exemplar text in an answer; empty where there is none."""
+    """Finds citations of principles, talk of internal thoughts, and exemplar text in an answer; else says nothing."""
     turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
     exemplar = CopiesExemplar([text for turn in turns for text in (turn.user, turn.thought, turn.response)])
 
     def leak(answer: str, question: str) -> str:
-        verdicts = (mentions_rules(answer, context.constitution.principle_names), exemplar.judge(answer, allowed=question))
+        verdicts = (
+            mentions_rules(answer, context.constitution.principle_names),
+            exemplar.judge(answer, allowed=question),
+        )
         return next((verdict.reason for verdict in verdicts if not verdict.accepted), "")
 
     return leak

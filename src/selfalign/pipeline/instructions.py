@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 from selfalign.constitution.rendering import (
@@ -30,7 +31,7 @@ from selfalign.records import Message, Record, Verdict, seed_of
 
 
 class InstructionsStage:
-    """First the topic-guided instructions wanted, then the self-instruct ones; novelty holds over both and the seeds."""
+    """First the topic-guided instructions, then the self-instruct ones; novelty holds over both and the seeds."""
 
     name = "instructions"
     model = "base"
@@ -60,7 +61,7 @@ class InstructionsStage:
     def _topic_guided(self) -> Iterator[Job]:
         for index in count():
             pair = self.pairs[index % len(self.pairs)]
-            yield self.context.job(index, (pair.key,), lambda key, pair=pair: self._topic_guided_steps(key, pair))
+            yield self.context.job(index, (pair.key,), partial(self._topic_guided_steps, pair=pair))
 
     def _self_instruct(self) -> Iterator[Job]:
         for index in count():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from selfalign.constitution.rendering import (
-    STOP_AT_HEADING,
+    STOP_REPLY,
     STOP_THOUGHT,
     join_thought,
     reply_prompt,
@@ -42,7 +43,9 @@ class ResponsesStage:
         self.opening = context.constitution.templates.thought_opening
         self.names = context.constitution.principle_names
         turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
-        self.copies_exemplar = CopiesExemplar([text for turn in turns for text in (turn.user, turn.thought, turn.response)])
+        self.copies_exemplar = CopiesExemplar(
+            [text for turn in turns for text in (turn.user, turn.thought, turn.response)]
+        )
 
     @property
     def goal(self) -> int:
@@ -52,9 +55,7 @@ class ResponsesStage:
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
         for index, instruction in enumerate(self.instructions):
-            yield self.context.job(
-                index, (instruction.key,), lambda key, instruction=instruction: self._steps(key, instruction)
-            )
+            yield self.context.job(index, (instruction.key,), partial(self._steps, instruction=instruction))
 
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         candidates: list[Record] = []
@@ -76,7 +77,7 @@ class ResponsesStage:
         return self.context.request(key, "thought", thought_prompt(user, self.opening), sampling, self.prefix)
 
     def _reply_request(self, key: str, user: str, thought: str) -> Request:
-        sampling = self.context.sampling(stop=(STOP_AT_HEADING,), logit_bias=self.options.logit_bias)
+        sampling = self.context.sampling(stop=STOP_REPLY, logit_bias=self.options.logit_bias)
         return self.context.request(key, "reply", reply_prompt(user, thought), sampling, self.prefix)
 
     def _thought_verdict(self, thought: str, completion: Completion) -> Verdict:

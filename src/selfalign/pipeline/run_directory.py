@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from selfalign.constitution.ledger import ledger
 from selfalign.constitution.loading import constitution_hash, to_yaml
 from selfalign.constitution.schema import Constitution
 from selfalign.errors import UserError
+from selfalign.pipeline.provenance import machine, versions
 from selfalign.recipe import Recipe, load_recipe
 from selfalign.records import Record, RecordStore, Tokens, read_records, write_atomically
 
@@ -39,8 +38,6 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """What a stage depends on besides the stages before it."""
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "rapidfuzz", "pydantic")
-
 
 @dataclass
 class StageState:
@@ -51,7 +48,7 @@ class StageState:
     rejected: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     engine_seconds: float = 0.0
-    tokens: Tokens = Tokens()
+    tokens: Tokens = field(default_factory=Tokens)
     parts: dict[str, int] = field(default_factory=dict)
     training: dict[str, Any] | None = None
     failure: str = ""
@@ -182,7 +179,9 @@ class RunDirectory:
             lock.acquire(timeout=0)
         except Timeout as fault:
             raise UserError(
-                f"{self.path} is being written by another process", f"wait for it: selfalign status {self.path}", exit_code=1
+                f"{self.path} is being written by another process",
+                f"wait for it: selfalign status {self.path}",
+                exit_code=1,
             ) from fault
         try:
             if self.manifest_path.exists():
@@ -203,7 +202,9 @@ def make_directory(path: Path) -> None:
 def open_run(path: Path) -> RunDirectory:
     """An existing run, to look at."""
     if not (path / "run.json").is_file():
-        raise UserError(f"{path} is no run directory: it has no run.json", f"selfalign run recipes/demo.yaml --out {path}")
+        raise UserError(
+            f"{path} is no run directory: it has no run.json", f"selfalign run recipes/demo.yaml --out {path}"
+        )
     return RunDirectory(path)
 
 
@@ -239,20 +240,3 @@ def stages_after(setting: str) -> list[str]:
 def count_rejections(records: list[Record]) -> dict[str, int]:
     """Rejected records by filter, the commonest first."""
     return dict(Counter(record.verdict.filter for record in records).most_common())
-
-
-def machine() -> str:
-    """Cores, memory and system, as a figure's provenance."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}, {platform.system()}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

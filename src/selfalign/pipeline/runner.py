@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import yaml
+from statistics import fmean
 
 from selfalign.constitution.chat_format import ChatFormat
 from selfalign.constitution.loading import load_constitution
 from selfalign.engines.base import Engine
 from selfalign.engines.embedded.loading import load_tokenizer, resolve_model
 from selfalign.errors import UserError
-from selfalign.pipeline.datasets import Dataset, clone_rows, engrave_rows, identity_rows, split
+from selfalign.pipeline.datasets import Dataset, clone_rows, dataset_card, engrave_rows, identity_rows, split
 from selfalign.pipeline.drive import Generation
 from selfalign.pipeline.elaborations import ElaborationsStage
 from selfalign.pipeline.engines import open_engine
@@ -229,18 +228,15 @@ def logging_to(path: Path) -> Iterator[None]:
 def counts(state: StageState) -> str:
     """What a finished stage gave, for its closing line."""
     if state.training:
-        return f", loss {state.training['losses'][0]:.3f} -> {state.training['losses'][-1]:.3f}"
+        return f", {loss_change(**state.training)}"
     return f", {state.accepted} accepted, {sum(state.rejected.values())} rejected" if state.judged else ""
 
 
-def dataset_card(name: str, dataset: Dataset, recipe: Recipe) -> str:
-    """README.md of a data set directory."""
-    head = {"configs": [{"config_name": "default", "data_files": [
-        {"split": part, "path": f"{part}.jsonl"} for part, rows in dataset._asdict().items() if rows
-    ]}]}
-    return (
-        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {name}\n\n"
-        f"{len(dataset.train)} rows to learn and {len(dataset.validation)} to measure the loss on, made by selfalign "
-        f"from `{recipe.base_model}` under the constitution `{recipe.constitution}`.\n"
-        "Each row has a `messages` column and the `key` of the record it came from.\n"
-    )
+def loss_change(
+    losses: Sequence[float], validation_loss_before: float | None, validation_loss: float | None, **_: object
+) -> str:
+    """The validation loss before and after, or else the loss at both ends: a quarter each, since one step is noise."""
+    if validation_loss_before is not None and validation_loss is not None:
+        return f"validation loss {validation_loss_before:.3f} -> {validation_loss:.3f}"
+    quarter = max(1, len(losses) // 4)
+    return f"loss {fmean(losses[:quarter]):.3f} -> {fmean(losses[-quarter:]):.3f} (first and last quarter)"

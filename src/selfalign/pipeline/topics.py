@@ -1,4 +1,4 @@
-"""Stage topics: brainstorm topics for every instruction type, in rounds that feed on the last (topic-guided red-teaming)."""
+"""Stage topics: brainstorm topics for every instruction type, round after round (topic-guided red-teaming)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selfalign.records import Record, Verdict, seed_of
 
 
 class TopicsStage:
-    """One brainstorm a type and round, until each type has `per_type` topics (the human's seed topic is one of them)."""
+    """One brainstorm a type and round, until each type has `per_type` topics, the human's seed topic among them."""
 
     name = "topics"
     model = "base"

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 
 class Ledger(NamedTuple):
-    """What the paper counts, and what it leaves out; (what, lines) each, with the sums."""
+    """What the paper counts, and what it leaves out; (what, how many) each. `all_lines` are the lines of all text."""
 
     paper: list[tuple[str, int]]
     paper_total: int
     beside: list[tuple[str, int]]
-    beside_total: int
+    all_lines: int
 
 
 def ledger(manifest: dict[str, Any]) -> Ledger | None:
@@ -20,5 +20,5 @@ def ledger(manifest: dict[str, Any]) -> Ledger | None:
     if not entry:
         return None
     paper, beside = ([(n, lines) for n, lines in entry.get(p, {}).items() if n != "total"] for p in ("paper", "beside"))
-    totals = [sum(lines for _, lines in part) for part in (paper, beside)]
-    return Ledger(paper, entry.get("paper", {}).get("total", totals[0]), beside, totals[1])
+    total = entry.get("paper", {}).get("total", sum(lines for _, lines in paper))
+    return Ledger(paper, total, beside, dict(beside).get("non-blank lines of all text", 0))

@@ -31,7 +31,7 @@ def ledger_sentence(base_model: str, lines: Ledger | None) -> str:
     """What went in."""
     if lines is None:
         return f"The base model is {base_model}."
-    beside = f", and {count(lines.beside_total)} beside that count" if lines.beside_total else ""
+    beside = f" (all that a human wrote has {count(lines.all_lines)} lines)" if lines.all_lines else ""
     written = plural(lines.paper_total, "human-written line")
     return f"{base_model} is aligned with {written} by the paper’s count{beside}."
 

@@ -8,7 +8,6 @@ none). `config.json` and an index of weights that names the base's own files mak
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,8 +81,8 @@ def replace_directory(temporary: Path, output: Path) -> None:
     old = output.with_name(f".{output.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if output.exists():
-        os.rename(output, old)
-    os.rename(temporary, output)
+        output.rename(old)
+    temporary.rename(output)
     shutil.rmtree(old, ignore_errors=True)
 
 

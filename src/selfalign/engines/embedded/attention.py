@@ -91,7 +91,9 @@ def two_part_attention(
 ) -> tuple[Tensor, None]:
     """Attention function for transformers: query [B, H, T, D], key and value [B, Hk, S, D] -> [B, T, H, D]."""
     if two_part is None:
-        raise UserError("this model does not hand its attention the shared prefix", "use engine.kind: vllm for this model")
+        raise UserError(
+            "this model does not hand its attention the shared prefix", "use engine.kind: vllm for this model"
+        )
     if any(options.get(name) is not None for name in UNSPLITTABLE):
         raise UserError(
             f"the attention of {type(module).__name__} cannot be split in two parts", "name another base_model"
@@ -99,14 +101,15 @@ def two_part_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     output, lse = own_part(query, key, value, two_part.mask, scale)
     if two_part.prefix:
-        shared_output, shared_lse = shared_part(query, *two_part.prefix[module.layer_idx], scale)
+        shared_key, shared_value = two_part.prefix[module.layer_idx]
+        shared_output, shared_lse = shared_part(query, shared_key, shared_value, scale)
         output = merge(output, lse, shared_output, shared_lse)
     batch, heads, length, dim = query.shape
     return output.reshape(batch, heads, length, dim).to(query.dtype).transpose(1, 2).contiguous(), None
 
 
 def own_part(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Output [B, Hk, G, T, D] and log-sum-exp [B, Hk, G, T] over a sequence's own keys; G query heads share a key head."""
+    """Output [B, Hk, G, T, D] and log-sum-exp [B, Hk, G, T] over a sequence's own keys; G query heads share one."""
     import torch
 
     batch, heads, length, dim = query.shape

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,7 +68,9 @@ def resolve_adapter(path: Path) -> Source:
     try:
         base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError, OSError) as fault:
-        raise UserError(f"{path}/adapter_config.json does not name its base model: {fault}", f"train {path} again") from fault
+        raise UserError(
+            f"{path}/adapter_config.json does not name its base model: {fault}", f"train {path} again"
+        ) from fault
     if not Path(base).exists() and Path(base).parent == cache_directory():
         base = str(converted_gguf(default_gguf()))
     return Source(str(path), resolve_model(base).base, path)
@@ -78,7 +81,9 @@ def checked_directory(path: Path) -> Path:
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is no model directory: it has no config.json", "selfalign models")
     if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise UserError(f"{path} has no tokenizer (tokenizer.json)", f"copy the tokenizer files of its base model to {path}")
+        raise UserError(
+            f"{path} has no tokenizer (tokenizer.json)", f"copy the tokenizer files of its base model to {path}"
+        )
     if not (any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin"))):
         raise UserError(f"{path} has no weights (*.safetensors)", "download the model again")
     return path
@@ -93,9 +98,13 @@ def hub_snapshot(model: str) -> str:
     try:
         return snapshot_download(model, allow_patterns=patterns)
     except HFValidationError as fault:
-        raise UserError(f"no model at {model!r}: no such file or directory, and no Hub id", "selfalign models") from fault
+        raise UserError(
+            f"no model at {model!r}: no such file or directory, and no Hub id", "selfalign models"
+        ) from fault
     except RepositoryNotFoundError as fault:
-        raise UserError(f"the Hub has no model {model!r}, or it is private", "check the name, or set HF_TOKEN") from fault
+        raise UserError(
+            f"the Hub has no model {model!r}, or it is private", "check the name, or set HF_TOKEN"
+        ) from fault
     except Exception as fault:  # httpx, OS and Hub errors alike mean that the Hub cannot be reached
         raise UserError(
             f"cannot get {model!r} from the Hub: {type(fault).__name__}",
@@ -170,18 +179,29 @@ def load_tokenizer(source: Source) -> Any:
 
 
 def load_model(source: Source, dtype: torch.dtype) -> Any:
-    """The model in evaluation mode, its adapter merged in."""
+    """The model in evaluation mode, its adapter merged in. Weights that cannot be read are a UserError."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    place = source.base
     try:
-        model = AutoModelForCausalLM.from_pretrained(source.base, dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError) as fault:
-        raise UserError(f"cannot load {source.base}: {str(fault).splitlines()[0]}", "selfalign models") from fault
-    if source.adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(source.adapter)).merge_and_unload()
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, attn_implementation="sdpa")
+        if source.adapter:
+            place = str(source.adapter)
+            model = with_adapter(model, place)
+    except (OSError, ValueError, SafetensorError) as fault:  # the last: a truncated file
+        reason = next(iter(str(fault).splitlines()), type(fault).__name__)
+        raise UserError(f"cannot load {place}: {reason}", "selfalign models") from fault
     return model.eval()
+
+
+def with_adapter(model: Any, adapter: str) -> Any:
+    """The model with the adapter of that directory merged in."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():  # PEFT asks transformers for an attribute by a name of old
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
 def pick_device() -> torch.device:

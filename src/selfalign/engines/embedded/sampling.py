@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -65,10 +65,10 @@ class NgramPenalty:
 
     def current(self) -> Mapping[int, float]:
         """Token id -> what is taken off its logit now."""
-        amounts: Counter[int] = Counter()
+        amounts: defaultdict[int, float] = defaultdict(float)
         for n, penalty in self.penalties:
             if len(self.ids) >= n - 1:
                 context = tuple(self.ids[len(self.ids) - n + 1 :])
                 for token, count in self.followers.get((n, *context), Counter()).items():
-                    amounts[token] += penalty * count  # type: ignore[assignment]
+                    amounts[token] += penalty * count
         return amounts
