@@ -47,18 +47,23 @@ class Runner:
         """All stages up to `until` that are not done. Ctrl-C and faults leave a run that goes on where it stopped."""
         with self.run_directory.locked():
             self.run_directory.prepare(self.recipe, self.constitution)
+            left = [name for name in STAGES[: STAGES.index(until) + 1] if self._is_left(name)]
+            if not left:
+                say(f"{self.run_directory.path}: every stage up to {until} is done already")
+                return
             quiet_libraries()
             with logging_to(self.run_directory.path / "logs" / "run.log"):
                 try:
-                    for stage in STAGES[: STAGES.index(until) + 1]:
+                    for stage in left:
                         self._run_stage(stage)
                 finally:
                     self._close_engine()
 
+    def _is_left(self, name: str) -> bool:
+        return self.run_directory.stages[name].state != "done"
+
     def _run_stage(self, name: str) -> None:
         state = self.run_directory.stages[name]
-        if state.state == "done":
-            return
         state.state, state.failure = "running", ""
         start, before = time.monotonic(), state.seconds
 
