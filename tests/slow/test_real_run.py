@@ -22,12 +22,11 @@ chunk_size: 8
 topics: {per_type: 2, rounds: 1, temperature: 0.8, top_p: 0.95, max_tokens: 24}
 instructions: {topic_guided: 8, self_instruct: 8, temperature: 0.8, top_p: 0.95, max_tokens: 48}
 responses: {max_tokens: 64, thought_tokens: 48, attempts: 2}
-engrave: {num_train_epochs: 1, warmup_steps: 1, validation_rows: 0}
+engrave: {num_train_epochs: 1, warmup_steps: 1, validation_rows: 0, identity_copies: 0}
 elaborations: {max_tokens: 64}
 clone: {num_train_epochs: 1, warmup_steps: 1, validation_rows: 0}
 evaluate: {held_out: 2, max_tokens: 48}
 """
-STAGES = ("topics", "instructions", "responses", "elaborations")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def kill_in(recipe: Path, out: Path, stage: str) -> None:
 
 def test_killed_three_times_it_gives_the_same_records(recipe: Path, undisturbed: Path) -> None:
     out = recipe.parent / "killed"
-    for stage in ("instructions", "responses", "elaborations"):
+    for stage in ("responses", "engrave", "elaborations"):
         kill_in(recipe, out, stage)
         assert states(out)["report"] != "done"
     assert start(recipe, out).wait() == 0
