@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfalign.filters.cites_principle import cited_principles, cites_principle
+from selfalign.filters.cites_principle import cited_principles, cites_principle, without_citations
 
 NAMES = {
     1: "ethical",
@@ -68,3 +68,8 @@ def test_cites_only_known_numbers_sorted(thought: str) -> None:
     found = cited_principles(thought, NAMES)
     assert list(found) == sorted(set(found))
     assert set(found) <= set(NAMES)
+
+
+def test_without_citations_leaves_what_is_thought_of_the_matter() -> None:
+    thought = "Principles 7 (candor) and 14 (balanced & informative perspectives): 3 friends ask."
+    assert without_citations(thought) == "Principles  and : 3 friends ask."

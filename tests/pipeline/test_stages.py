@@ -317,6 +317,7 @@ def test_the_last_attempt_may_fail_too() -> None:
         ((THINKS, "length"), "unfinished"),
         ("The kettle is easily found by looking.", "cites_principle"),
         ("By rule 9 the kettle is easily found.", "cites_principle"),
+        ("A matter of taste, so 1 (ethical) applies, and 2 (balanced & fair) always does.", "copies_exemplar"),
     ],
 )
 def test_a_thought_that_fails_asks_for_no_reply(thought: str | tuple[str, str], filter: str) -> None:

@@ -31,6 +31,11 @@ def cited_principles(thought: str, names: Mapping[int, str]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def without_citations(thought: str) -> str:
+    """What a thought says of the matter itself: every `7 (candor)` left out."""
+    return BRACKETED.sub("", thought)
+
+
 def bracketed_citations(text: str, names: Mapping[int, str]) -> Iterator[int]:
     """The principles of every `7 (candor)`."""
     for match in BRACKETED.finditer(text):

@@ -15,7 +15,7 @@ from selfalign.constitution.rendering import (
     thought_prompt,
 )
 from selfalign.engines.base import Completion, Request
-from selfalign.filters.cites_principle import cited_principles, cites_principle
+from selfalign.filters.cites_principle import cited_principles, cites_principle, without_citations
 from selfalign.filters.copies_exemplar import CopiesExemplar
 from selfalign.filters.mentions_rules import mentions_rules
 from selfalign.filters.no_response import no_response
@@ -62,7 +62,7 @@ class ResponsesStage:
         for attempt in range(self.options.attempts):
             completion = yield self._thought_request(key(attempt), instruction.user)
             thought = join_thought(self.opening, completion.text)
-            verdict = self._thought_verdict(thought, completion)
+            verdict = self._thought_verdict(thought, completion, instruction.user)
             candidate = self._candidate(key(attempt), instruction, thought, completion.tokens, verdict)
             if verdict.accepted:
                 reply = yield self._reply_request(key(attempt), instruction.user, thought)
@@ -80,12 +80,13 @@ class ResponsesStage:
         sampling = self.context.sampling(stop=STOP_REPLY, logit_bias=self.options.logit_bias)
         return self.context.request(key, "reply", reply_prompt(user, thought), sampling, self.prefix)
 
-    def _thought_verdict(self, thought: str, completion: Completion) -> Verdict:
-        """A thought that fails needs no reply."""
+    def _thought_verdict(self, thought: str, completion: Completion, user: str) -> Verdict:
+        """A thought that fails needs no reply. Citations may be an exemplar's; what is thought of the matter may not."""
         checks: tuple[Callable[[], Verdict], ...] = (
             lambda: thought_form(thought),
             lambda: unfinished(thought, completion.finish_reason),
             lambda: cites_principle(thought, self.names),
+            lambda: self.copies_exemplar.judge(without_citations(thought), allowed=user),
         )
         return first_rejection(check() for check in checks)
 
