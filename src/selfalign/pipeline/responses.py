@@ -81,7 +81,7 @@ class ResponsesStage:
         return self.context.request(key, "reply", reply_prompt(user, thought), sampling, self.prefix)
 
     def _thought_verdict(self, thought: str, completion: Completion, user: str) -> Verdict:
-        """A thought that fails needs no reply. Citations may be an exemplar's; what is thought of the matter may not."""
+        """A thought that fails needs no reply. Its citations may be an exemplar's, the rest of it may not."""
         checks: tuple[Callable[[], Verdict], ...] = (
             lambda: thought_form(thought),
             lambda: unfinished(thought, completion.finish_reason),
