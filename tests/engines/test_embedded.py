@@ -76,6 +76,21 @@ def test_first_logits_equal_full_attention(engine: EmbeddedEngine) -> None:
         assert float((logits[row] - reference).abs().max()) < 1e-4
 
 
+def test_padding_stays_finite_in_bfloat16(tmp_path: Path) -> None:
+    import torch
+
+    from selfalign.engines.embedded.batch import Batch
+
+    half = EmbeddedEngine(resolve_model(str(tiny_model_dir(tmp_path))), dtype="bfloat16", batch_size=4)
+    rows = [half._row(Request(str(i), prompt, PREFIX, Sampling(0.0, 1.0, 2))) for i, prompt in enumerate(PROMPTS)]
+    batch = Batch(half.model, half.tokenizer, half._prefix(PREFIX), rows, half.ends)
+    with torch.inference_mode():
+        logits = batch._prefill()
+    assert bool(torch.isfinite(logits).all())
+    for keys, values in zip(batch.cache.keys, batch.cache.values, strict=True):
+        assert bool(torch.isfinite(keys).all() and torch.isfinite(values).all())
+
+
 def test_a_sample_depends_on_its_seed_and_not_on_its_batch(engine: EmbeddedEngine) -> None:
     def request(i: int, seed: int) -> Request:
         return Request(f"{i}", PROMPTS[i % 4], PREFIX, Sampling(1.0, 0.95, 16), seed=seed)

@@ -114,6 +114,8 @@ def own_part(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: flo
 
     batch, heads, length, dim = query.shape
     kv_heads, size = key.shape[1], key.shape[2]
+    if length > 1 and query.device.type == "cpu":
+        return own_part_of_prompts(query, key, value, mask, scale)
     grouped = query.reshape(batch, kv_heads, -1, dim)
     scores = torch.matmul(grouped, key.transpose(2, 3)).float() * scale
     scores = scores.view(batch, kv_heads, heads // kv_heads, length, size) + mask[:, :, None]
@@ -121,6 +123,21 @@ def own_part(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: flo
     weights = torch.exp(scores - lse[..., None]).to(value.dtype)
     output = torch.matmul(weights.view(batch, kv_heads, -1, size), value)
     return output.view(batch, kv_heads, heads // kv_heads, length, dim), lse
+
+
+def own_part_of_prompts(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The same by the flash kernel, which keeps no [T, S] scores: for 64 prompts of 400 tokens those are 0.4 GB a copy."""
+    import torch
+
+    batch, heads, length, dim = query.shape
+    kv_heads = key.shape[1]
+    groups = heads // kv_heads
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    output, lse = kernel(query, key, value, 0.0, False, attn_mask=mask.to(query.dtype), scale=scale)
+    return output.view(batch, kv_heads, groups, length, dim), lse.view(batch, kv_heads, groups, length)
 
 
 def shared_part(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,10 @@ COMPACT_BELOW = 0.75
 """Finished rows are dropped once fewer than this share is alive: each drop copies the whole cache of the batch."""
 
 
+MASKED = -1e9
+"""Added to a score that must not count. Finite in bfloat16 too: a padded query that sees -inf alone gives NaN."""
+
+
 class Prefix(NamedTuple):
     """A shared prefix: its length in tokens, and per layer its keys and values [1, kv_heads, P, head_dim]."""
 
@@ -118,12 +122,11 @@ class Batch:
         for index, row in enumerate(self.rows):
             ids[index, width - len(row.prompt) :] = torch.tensor(row.prompt, device=device)
             valid[index, width - len(row.prompt) :] = True
-        lowest = torch.finfo(torch.float32).min
-        self.mask = torch.zeros(valid.shape, device=device).masked_fill(~valid, lowest)
+        self.mask = torch.zeros(valid.shape, device=device).masked_fill(~valid, MASKED)
         self.cache = TailCache(self.model.config, len(self.rows), length, self.model.dtype, device)
         positions = (self.prefix.length - 1 + valid[:, :width].cumsum(1)).clamp(min=0)
         self.position = positions[:, -1:]
-        causal = torch.full((width, width), lowest, device=device).triu(1)
+        causal = torch.full((width, width), MASKED, device=device).triu(1)
         return self._forward(ids, positions, torch.minimum(causal, self.mask[:, None, None, :width]))
 
     def _step(self) -> Tensor:
