@@ -125,9 +125,7 @@ def own_part(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: flo
     return output.view(batch, kv_heads, heads // kv_heads, length, dim), lse
 
 
-def own_part_of_prompts(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
+def own_part_of_prompts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """The same by the flash kernel, which keeps no [T, S] scores: for 64 prompts of 400 tokens those are 0.4 GB a copy."""
     import torch
 
