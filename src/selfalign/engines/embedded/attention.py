@@ -126,7 +126,7 @@ def own_part(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: flo
 
 
 def own_part_of_prompts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """The same by the flash kernel, which keeps no [T, S] scores: for 64 prompts of 400 tokens those are 0.4 GB a copy."""
+    """The same by the flash kernel, which keeps no [T, S] scores: 0.4 GB a copy for 64 prompts of 400 tokens."""
     import torch
 
     batch, heads, length, dim = query.shape
