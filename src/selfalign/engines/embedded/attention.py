@@ -67,9 +67,10 @@ class TailCache:
         return self.start
 
     def keep(self, rows: Tensor) -> None:
-        """Drop the sequences that are not in `rows`."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
+        """Drop the sequences that are not in `rows`, a layer at a time: never two whole caches at once."""
+        for layer in range(len(self.keys)):
+            self.keys[layer] = self.keys[layer][rows]
+            self.values[layer] = self.values[layer][rows]
 
 
 def register() -> None:
