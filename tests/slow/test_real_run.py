@@ -24,7 +24,8 @@ instructions: {topic_guided: 8, self_instruct: 8, temperature: 0.8, top_p: 0.95,
 responses: {max_tokens: 64, thought_tokens: 48, attempts: 2}
 engrave: {num_train_epochs: 1, warmup_steps: 1, validation_rows: 0, identity_copies: 0}
 elaborations: {max_tokens: 64}
-clone: {num_train_epochs: 1, warmup_steps: 1, validation_rows: 0}
+# at 1e-3 and 76 steps even this little data teaches the model its name; one pass at 4e-4 does not
+clone: {num_train_epochs: 2, warmup_steps: 1, validation_rows: 0, learning_rate: 0.001, per_device_train_batch_size: 4}
 evaluate: {held_out: 2, max_tokens: 48}
 """
 
