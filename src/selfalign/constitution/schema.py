@@ -151,6 +151,12 @@ class Constitution(Part):
         """All (question, answer) pairs about the identity."""
         return [pair for group in self.identity.pairs for pair in group.expand()]
 
+    @cached_property
+    def exemplar_texts(self) -> list[str]:
+        """Every user turn, thought and response of the exemplars: what no answer may copy."""
+        turns = [turn for exemplar in self.exemplars for turn in exemplar.turns]
+        return [text for turn in turns for text in (turn.user, turn.thought, turn.response)]
+
     def style(self, name: StyleName) -> str:
         """The system text of a style."""
         text: str = getattr(self.styles, name)

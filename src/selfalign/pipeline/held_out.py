@@ -125,8 +125,7 @@ def summarise(answers: dict[Variant, Sequence[Record]], leak: Callable[[str, str
 
 def leak_finder(context: Context) -> Callable[[str, str], str]:
     """Finds citations of principles, talk of internal thoughts, and exemplar text in an answer; else says nothing."""
-    turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
-    exemplar = CopiesExemplar([text for turn in turns for text in (turn.user, turn.thought, turn.response)])
+    exemplar = CopiesExemplar(context.constitution.exemplar_texts)
 
     def leak(answer: str, question: str) -> str:
         verdicts = (

@@ -42,10 +42,7 @@ class ResponsesStage:
         self.prefix = responses_prefix(context.constitution)
         self.opening = context.constitution.templates.thought_opening
         self.names = context.constitution.principle_names
-        turns = [turn for exemplar in context.constitution.exemplars for turn in exemplar.turns]
-        self.copies_exemplar = CopiesExemplar(
-            [text for turn in turns for text in (turn.user, turn.thought, turn.response)]
-        )
+        self.copies_exemplar = CopiesExemplar(context.constitution.exemplar_texts)
 
     @property
     def goal(self) -> int:
