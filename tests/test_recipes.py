@@ -128,7 +128,12 @@ def test_one_fault_is_counted_as_one(write):
 
 
 def test_a_value_where_a_section_belongs_is_told(write):
-    assert "engine: 'embedded': " in fault_of(write("engine: embedded")).message
+    assert "topics: 'many': " in fault_of(write("topics: many")).message
+
+
+def test_an_engine_is_named_by_one_word(write):
+    assert load_recipe(write("engine: vllm")).engine.kind == "vllm"
+    assert "engine.kind: 'steam': " in fault_of(write("engine: steam")).message
 
 
 @pytest.mark.parametrize("text", ["- a\n- b", "just words"])

@@ -23,3 +23,7 @@ class RunFailed(UserError):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint, exit_code=1)
+
+
+class EngineFailed(RunFailed):
+    """An engine cannot go on: a server is gone, logits are NaN, a worker does not come back."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from selfalign.engines.embedded import sampling
-from selfalign.engines.embedded.sampling import NgramPenalty, choose
+from selfalign.engines.embedded.sampling import choose
+from selfalign.engines.ngrams import NgramPenalty
 
 
 def draw(logits: list[float], temperature: float, top_p: float, uniform: float) -> int:
@@ -62,3 +63,21 @@ def test_ngram_penalties_count_occurrences() -> None:
         penalty.add(token)
     # unigrams: 1 twice, 2 twice, 3 once; trigram: after (1, 2) came 3, once
     assert dict(penalty.current()) == {1: 1.0, 2: 1.0, 3: 1.5}
+
+
+def test_only_word_starts_are_penalised_where_asked_for() -> None:
+    penalty = NgramPenalty((1.0, 0.0, 0.0, 0.0), applies=lambda token: token < 10)
+    for token in (1, 20, 20):
+        penalty.add(token)
+    assert dict(penalty.current()) == {1: 1.0}
+
+
+@pytest.mark.parametrize("vocabulary", [100, 128 * 64, 128 * 64 + 37])
+def test_the_likeliest_tokens_are_those_of_a_whole_sort(vocabulary: int) -> None:
+    import torch
+
+    torch.manual_seed(2)
+    rows = torch.randn(7, vocabulary).softmax(-1)
+    values, places = sampling.likeliest_tokens(rows, 64)
+    assert torch.equal(values, rows.sort(-1, descending=True).values[:, :64])
+    assert torch.equal(rows.gather(1, places), values)

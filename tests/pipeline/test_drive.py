@@ -11,7 +11,7 @@ from selfalign.engines.scripted import ScriptedEngine
 from selfalign.pipeline.drive import Generation, chunks, drive
 from selfalign.pipeline.progress import Progress
 from selfalign.pipeline.run_directory import StageState
-from selfalign.pipeline.stage import BARRIER, Barrier, Job, Steps
+from selfalign.pipeline.stage import BARRIER, Barrier, Job, Refused, Steps
 from selfalign.recipe import AbortOptions
 from selfalign.records import Message, Record, RecordStore, Tokens, Verdict
 
@@ -26,7 +26,13 @@ def job(index: int, steps: int = 1) -> Job:
             heard.append(completion.text)
         return [said(f"job{index}", " ".join(heard))]
 
-    return Job(index, lambda candidate: f"job{index}" if candidate == 0 else f"job{index}-{candidate}", conversation())
+    def refused(refusal: Refused) -> Record:
+        return said(f"job{index}", "").judged(refusal.verdict)
+
+    def key(candidate: int) -> str:
+        return f"job{index}" if candidate == 0 else f"job{index}-{candidate}"
+
+    return Job(index, key, conversation(), refused)
 
 
 def said(key: str, text: str) -> Record:
@@ -94,6 +100,26 @@ def test_chunks_end_at_their_size_and_at_barriers_and_are_pulled_one_by_one() ->
     assert pulled == [0, 1, 2]
     assert [[part.index for part in chunk] for chunk in islice(found, 2)] == [[3, 4], [5, 6, 7]]
     assert list(chunks(iter([BARRIER, BARRIER]), 3)) == []
+
+
+class Forgetful(ScriptedEngine):
+    """Refuses every request whose prompt ends with an odd digit."""
+
+    def complete(self, request: Request) -> Completion:
+        if int(request.prompt[-1]) % 2:
+            return Completion.refused(request.key, "the prompt has 9 tokens, the context holds 8")
+        return super().complete(request)
+
+
+def test_a_refused_request_becomes_a_record_that_says_why_and_the_others_go_on(tmp_path: Path) -> None:
+    store, state = RecordStore(tmp_path / "a.jsonl", tmp_path / "b.jsonl"), StageState()
+    run = generation(Stage(iter([job(index, steps=index) for index in (1, 2, 3)])), store, state)  # 2.1 and 3.1
+    run.open_engine = lambda: Forgetful(lambda request: "yes")
+    run.run(2)
+    assert [record.user for record in store.accepted] == ["yes"]
+    why = Verdict.reject("engine", "the prompt has 9 tokens, the context holds 8")
+    assert [(record.key, record.verdict) for record in store.rejected] == [("job2", why), ("job3", why)]
+    assert state.rejected == {"engine": 2}
 
 
 # ------------------------------------------------------------------------------------------------------------- saving

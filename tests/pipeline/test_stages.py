@@ -14,7 +14,7 @@ from selfalign.pipeline.elaborations import ElaborationsStage, cut_to_sentence
 from selfalign.pipeline.held_out import HeldOutStage, leak_finder, split_held_out, summarise
 from selfalign.pipeline.instructions import InstructionsStage, instruction_of, interleave
 from selfalign.pipeline.responses import ResponsesStage
-from selfalign.pipeline.stage import SMALLEST_WAVE, Barrier, Job
+from selfalign.pipeline.stage import SMALLEST_WAVE, Barrier, Job, Refused
 from selfalign.pipeline.topics import TopicsStage
 from selfalign.recipe import (
     ElaborationsOptions,
@@ -307,6 +307,19 @@ def test_the_last_attempt_may_fail_too() -> None:
     assert [row.verdict.filter for row in candidates] == ["too_short", "no_response"]
     (job,) = responses_jobs(asked("Where is the kettle?"), attempts=1)
     assert len(talk(job, THINKS, "No.")[1]) == 1
+
+
+def test_an_attempt_that_the_engine_refuses_is_the_last_and_loses_none_before_it() -> None:
+    (job,) = responses_jobs(asked("Where is the kettle?"), attempts=3)
+    request = next(job.steps)
+    for text in (THINKS, "No.", THINKS):
+        request = job.steps.send(Completion(request.key, text, "stop", COST))
+    with pytest.raises(StopIteration) as ended:
+        job.steps.throw(Refused("the prompt has 9 tokens, the context holds 8"))
+    first, second = ended.value.value
+    assert (first.verdict.filter, second.verdict.filter) == ("too_short", "engine")
+    assert second.verdict.reason == "the prompt has 9 tokens, the context holds 8"
+    assert (second.key, second.user) == (job.key(1), "Where is the kettle?")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from selfalign.constitution.chat_format import ChatFormat
-from selfalign.engines.base import Completion, FinishReason, Request, Score
+from selfalign.engines.base import EMPTY_PROMPT, Completion, FinishReason, Request, Score, too_long
 from selfalign.errors import UserError
 from selfalign.records import Tokens
 
@@ -15,10 +15,14 @@ Script = Callable[[Request], str]
 
 
 class ScriptedEngine:
-    """Answers each request with `script(request)`, cut at the request's stop strings and its length in words."""
+    """Answers each request with `script(request)`, cut at the request's stop strings and its length in words.
 
-    def __init__(self, script: Script) -> None:
+    A word counts as a token; a prompt of more than `context_length` words is refused.
+    """
+
+    def __init__(self, script: Script, context_length: int = 1_000_000) -> None:
         self.script = script
+        self.context_length = context_length
 
     def describe(self) -> dict[str, Any]:
         """Provenance."""
@@ -34,20 +38,27 @@ class ScriptedEngine:
             yield self.complete(request)
 
     def complete(self, request: Request) -> Completion:
-        """One completion; a word counts as a token."""
+        """One completion."""
+        words_in = len(f"{request.prefix} {request.prompt}".split())
+        if not request.prompt or words_in > self.context_length:
+            reason = too_long(words_in, self.context_length) if request.prompt else EMPTY_PROMPT
+            return Completion.refused(request.key, reason)
         text, finish = cut_at_stop(self.script(request), request.sampling.stop)
         words = text.split(" ")
         if len(words) > request.sampling.max_tokens:
             text, finish = " ".join(words[: request.sampling.max_tokens]), "length"
-        return Completion(request.key, text, finish, Tokens(len(request.prompt.split()), len(text.split())))
+        return Completion(request.key, text, finish, Tokens(words_in, len(text.split())))
 
     def score(self, pairs: Sequence[tuple[str, str]], chat_format: bool = False) -> list[Score]:
         """One nat for each character: shorter continuations are likelier."""
         return [Score(-float(len(continuation)), len(continuation.split()), False) for _, continuation in pairs]
 
     def stream(self, request: Request) -> Iterator[str]:
-        """Word by word."""
-        yield from self.complete(request).text.splitlines(keepends=True)
+        """Line by line."""
+        completion = self.complete(request)
+        if completion.refusal:
+            raise UserError(completion.refusal, "give another prompt")
+        yield from completion.text.splitlines(keepends=True)
 
     def close(self) -> None:
         """Nothing to free."""

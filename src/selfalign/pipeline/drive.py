@@ -11,7 +11,7 @@ from selfalign.engines.base import Completion, Engine, Request
 from selfalign.errors import RunFailed
 from selfalign.pipeline.progress import Progress
 from selfalign.pipeline.run_directory import StageState, count_rejections
-from selfalign.pipeline.stage import Barrier, GenerationStage, Job
+from selfalign.pipeline.stage import Barrier, GenerationStage, Job, Refused, Steps
 from selfalign.recipe import AbortOptions
 from selfalign.records import Record, RecordStore
 
@@ -23,10 +23,12 @@ def drive(engine: Engine, jobs: Sequence[Job], on_completion: Callable[[Completi
 
     def advance(place: int, completion: Completion | None) -> None:
         try:
-            request = next(jobs[place].steps) if completion is None else jobs[place].steps.send(completion)
+            request = send(jobs[place].steps, completion)
             waiting[request.key] = (place, request)
         except StopIteration as returned:
             results[place] = returned.value
+        except Refused as refusal:
+            results[place] = [jobs[place].refused(refusal)]
 
     for place in range(len(jobs)):
         advance(place, None)
@@ -36,6 +38,13 @@ def drive(engine: Engine, jobs: Sequence[Job], on_completion: Callable[[Completi
             on_completion(completion)
             advance(asked[completion.key][0], completion)
     return results
+
+
+def send(steps: Steps, completion: Completion | None) -> Request:
+    """The next request of a job: its first, or the one after that completion. A refusal is thrown into it."""
+    if completion is None:
+        return next(steps)
+    return steps.throw(Refused(completion.refusal)) if completion.refusal else steps.send(completion)
 
 
 def chunks(jobs: Iterator[Job | Barrier], size: int) -> Iterator[list[Job]]:
@@ -103,7 +112,9 @@ class Generation:
 
     def _judge(self, candidate: Record) -> Record:
         """The record on disk, where a killed process wrote it, else the candidate under the stage's verdict."""
-        record = self.store.get(candidate.key) or candidate.judged(self.stage.judge(candidate))
+        record = self.store.get(candidate.key) or candidate
+        if record is candidate and candidate.verdict.accepted:  # what the job rejected itself needs no judge
+            record = candidate.judged(self.stage.judge(candidate))
         if record.verdict.accepted:
             self.stage.accept(record)
         return record

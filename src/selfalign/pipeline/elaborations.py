@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 from selfalign.engines.base import Completion
 from selfalign.filters.endless_list import cut_list, endless_list
@@ -39,8 +38,7 @@ class ElaborationsStage:
 
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
-        for index, instruction in enumerate(self.instructions):
-            yield self.context.job(index, (instruction.key,), partial(self._steps, instruction=instruction))
+        return self.context.jobs_of(self.instructions, self._steps)
 
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}

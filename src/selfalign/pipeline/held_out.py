@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from selfalign.constitution.rendering import (
@@ -57,8 +56,7 @@ class HeldOutStage:
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
         steps = self._thoughtful if self.variant == "base+principles" else self._bare
-        for index, instruction in enumerate(self.instructions):
-            yield self.context.job(index, (instruction.key,), partial(steps, instruction=instruction))
+        return self.context.jobs_of(self.instructions, steps)
 
     def _bare(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}

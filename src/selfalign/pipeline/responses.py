@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 
 from selfalign.constitution.rendering import (
     STOP_REPLY,
@@ -24,7 +23,7 @@ from selfalign.filters.repetition import cut_repetition, repetition
 from selfalign.filters.thought_form import thought_form
 from selfalign.filters.too_short import too_short
 from selfalign.filters.unfinished import unfinished
-from selfalign.pipeline.stage import Barrier, Context, Job, Steps, first_rejection
+from selfalign.pipeline.stage import Barrier, Context, Job, Refused, Steps, first_rejection
 from selfalign.recipe import ResponsesOptions
 from selfalign.records import Message, Record, Tokens, Verdict
 
@@ -51,23 +50,30 @@ class ResponsesStage:
 
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
-        for index, instruction in enumerate(self.instructions):
-            yield self.context.job(index, (instruction.key,), partial(self._steps, instruction=instruction))
+        return self.context.jobs_of(self.instructions, self._steps)
 
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         candidates: list[Record] = []
         for attempt in range(self.options.attempts):
-            completion = yield self._thought_request(key(attempt), instruction.user)
-            thought = join_thought(self.opening, completion.text)
-            verdict = self._thought_verdict(thought, completion, instruction.user)
-            candidate = self._candidate(key(attempt), instruction, thought, completion.tokens, verdict)
-            if verdict.accepted:
-                reply = yield self._reply_request(key(attempt), instruction.user, thought)
-                candidate = self._with_reply(candidate, reply)
+            try:
+                candidate = yield from self._attempt(key(attempt), instruction)
+            except Refused as refusal:  # the next attempt would be refused as well
+                unanswered = self._candidate(key(attempt), instruction, "", Tokens(), refusal.verdict)
+                return [*candidates, unanswered]
             candidates.append(candidate)
             if candidate.verdict.accepted:
                 break
         return candidates
+
+    def _attempt(self, key: str, instruction: Record) -> Generator[Request, Completion, Record]:
+        completion = yield self._thought_request(key, instruction.user)
+        thought = join_thought(self.opening, completion.text)
+        verdict = self._thought_verdict(thought, completion, instruction.user)
+        candidate = self._candidate(key, instruction, thought, completion.tokens, verdict)
+        if not verdict.accepted:
+            return candidate
+        reply = yield self._reply_request(key, instruction.user, thought)
+        return self._with_reply(candidate, reply)
 
     def _thought_request(self, key: str, user: str) -> Request:
         sampling = self.context.sampling(self.options.thought_tokens, stop=STOP_THOUGHT)

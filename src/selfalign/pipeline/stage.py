@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from selfalign.constitution.chat_format import ChatFormat
@@ -21,11 +22,24 @@ SMALLEST_WAVE = 8
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work. `key(i)` is the key of its i-th candidate, known before it runs."""
+    """One unit of work. `key(i)` is the key of its i-th candidate, known before it runs.
+
+    `refused` makes the record of a job that ended because the engine refused a request.
+    """
 
     index: int
     key: Callable[[int], str]
     steps: Steps
+    refused: Callable[[Refused], Record]
+
+
+class Refused(Exception):
+    """Thrown into a job at the request that the engine refused; a job that does not catch it ends with one record."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Rejected by the engine, in its words."""
+        return Verdict.reject("engine", str(self))
 
 
 class Barrier:
@@ -88,7 +102,15 @@ class Context:
         def key(candidate: int) -> str:
             return record_key(self.stage, self.settings_hash, parents, (index, candidate))
 
-        return Job(index, key, steps(key))
+        def refused(refusal: Refused) -> Record:
+            return self.record(key(0), parents=tuple(parents), verdict=refusal.verdict)
+
+        return Job(index, key, steps(key), refused)
+
+    def jobs_of(self, instructions: Sequence[Record], steps: Callable[..., Steps]) -> Iterator[Job | Barrier]:
+        """One job an instruction, in their order: `steps(key, instruction=...)`."""
+        for index, instruction in enumerate(instructions):
+            yield self.job(index, (instruction.key,), partial(steps, instruction=instruction))
 
     def sampling(self, max_tokens: int | None = None, **changes: Any) -> Sampling:
         """The stage's sampling options as a request takes them."""

@@ -185,7 +185,7 @@ def load_model(source: Source, dtype: torch.dtype) -> Any:
 
     place = source.base
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
         if source.adapter:
             place = str(source.adapter)
             model = with_adapter(model, place)

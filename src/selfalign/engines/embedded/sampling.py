@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CANDIDATES = 512
+CANDIDATES = 64
 """How many of the likeliest tokens are sorted; a row whose nucleus is wider sorts the whole vocabulary."""
+
+GROUP = 64
+"""The likeliest tokens are looked for in groups: the best 64 stand in the 64 groups with the highest maxima."""
 
 
 def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
@@ -23,15 +24,36 @@ def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
     import torch
 
     greedy = temperature <= 0
-    scaled = logits / torch.where(greedy, torch.ones_like(temperature), temperature)[:, None]
-    total = torch.logsumexp(scaled, -1, keepdim=True)
-    values, ids = torch.topk(scaled, min(CANDIDATES, logits.shape[-1]), dim=-1)
-    chosen = pick(torch.exp(values - total), ids, top_p, uniform)
-    wide = ~greedy & (torch.exp(values - total).sum(-1) < top_p)
+    if bool(greedy.all()):
+        return logits.argmax(-1)
+    likeliest = logits.argmax(-1) if bool(greedy.any()) else None
+    divisor = torch.where(greedy, torch.ones_like(temperature), temperature)
+    probabilities = torch.softmax(logits / divisor[:, None], -1)
+    values, ids = likeliest_tokens(probabilities, CANDIDATES)
+    chosen = pick(values, ids, top_p, uniform)
+    wide = ~greedy & (values.sum(-1) < top_p)
     if bool(wide.any()):
-        values, ids_wide = torch.sort(scaled[wide], dim=-1, descending=True)
-        chosen[wide] = pick(torch.exp(values - total[wide]), ids_wide, top_p[wide], uniform[wide])
-    return torch.where(greedy, ids[:, 0], chosen)
+        values, ids = torch.sort(probabilities[wide], dim=-1, descending=True)
+        chosen[wide] = pick(values, ids, top_p[wide], uniform[wide])
+    return chosen if likeliest is None else torch.where(greedy, likeliest, chosen)
+
+
+def likeliest_tokens(probabilities: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest values of each row [B, V] and their places, in falling order: a third of topk's time."""
+    import torch
+
+    batch, vocabulary = probabilities.shape
+    groups = vocabulary // GROUP
+    if groups < 2 * count:
+        top = torch.topk(probabilities, min(count, vocabulary), dim=-1)
+        return top.values, top.indices
+    whole = probabilities[:, : groups * GROUP].view(batch, GROUP, groups)
+    best = torch.topk(whole.amax(1), count, dim=-1, sorted=False).indices
+    places = (best[:, None] + torch.arange(GROUP, device=best.device)[:, None] * groups).view(batch, -1)
+    rest = torch.arange(groups * GROUP, vocabulary, device=best.device).expand(batch, -1)
+    places = torch.cat([places, rest], 1)
+    top = torch.topk(probabilities.gather(1, places), count, dim=-1)
+    return top.values, places.gather(1, top.indices)
 
 
 def pick(probabilities: Tensor, ids: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
@@ -45,30 +67,3 @@ def pick(probabilities: Tensor, ids: Tensor, top_p: Tensor, uniform: Tensor) -> 
     last = (nucleus > 0).sum(-1, keepdim=True) - 1
     index = torch.minimum((cumulative <= threshold).sum(-1, keepdim=True), last)
     return ids.gather(1, index)[:, 0]
-
-
-class NgramPenalty:
-    """Frequency penalties of one sequence: how often each token would complete an n-gram (n = 1 to 4) seen before."""
-
-    def __init__(self, penalties: Sequence[float]) -> None:
-        self.penalties = [(n, penalty) for n, penalty in enumerate(penalties, 1) if penalty]
-        self.ids: list[int] = []
-        self.followers: dict[tuple[int, ...], Counter[int]] = {}
-
-    def add(self, token: int) -> None:
-        """Take note of a generated token."""
-        for n, _ in self.penalties:
-            if len(self.ids) >= n - 1:
-                context = tuple(self.ids[len(self.ids) - n + 1 :])
-                self.followers.setdefault((n, *context), Counter())[token] += 1
-        self.ids.append(token)
-
-    def current(self) -> Mapping[int, float]:
-        """Token id -> what is taken off its logit now."""
-        amounts: defaultdict[int, float] = defaultdict(float)
-        for n, penalty in self.penalties:
-            if len(self.ids) >= n - 1:
-                context = tuple(self.ids[len(self.ids) - n + 1 :])
-                for token, count in self.followers.get((n, *context), Counter()).items():
-                    amounts[token] += penalty * count
-        return amounts

@@ -1,0 +1,130 @@
+"""Continuous batching: sequences under one shared prefix, each slot refilled as soon as its sequence has ended."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from selfalign.engines.base import Completion
+from selfalign.engines.embedded.attention import Padded, Prefix, Step
+from selfalign.engines.embedded.cache import SlotCache
+from selfalign.engines.embedded.numerics import check_finite
+from selfalign.engines.embedded.prefixes import forward
+from selfalign.engines.embedded.row import Row
+from selfalign.engines.embedded.sampling import choose
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PROMPT_TOKENS = 2048
+"""Tokens of new prompts in one pass, or one prompt: more gain nothing in speed, and cost memory."""
+
+
+class Written(NamedTuple):
+    """A row after one more token, with its completion after the last."""
+
+    row: Row
+    completion: Completion | None
+
+
+class Decoder:
+    """Writes rows to their end, at most `slots` at once, in the order given. Those running hold slots 0, 1, 2, ..."""
+
+    def __init__(self, model: Any, prefix: Prefix, rows: Iterable[Row], ends: set[int], slots: int) -> None:
+        import torch
+
+        self.model = model
+        self.prefix = prefix
+        self.waiting = deque(rows)
+        self.running: list[Row] = []
+        self.slots = min(slots, len(self.waiting))
+        self.end_ids = ends
+        self.ends = torch.tensor(sorted(ends), device=model.device)
+        length = max(len(row.prompt) + row.limit for row in self.waiting)
+        self.cache = SlotCache(model.config, self.slots, length, model.dtype, model.device)
+
+    def run(self) -> Iterator[Written]:
+        """A row after each of its tokens."""
+        import torch
+
+        while self.running or self.waiting:
+            with torch.inference_mode():
+                started = self._started()
+                logits = self._logits(started)
+                self.running += started
+                tokens = self._sample(logits).tolist()
+            written = [
+                Written(row, row.take(t, t in self.end_ids)) for row, t in zip(self.running, tokens, strict=True)
+            ]
+            with torch.inference_mode():
+                self._free(written)
+            yield from written
+
+    def _started(self) -> list[Row]:
+        """The rows that take the free slots now."""
+        rows: list[Row] = []
+        tokens = 0
+        while self.waiting and len(self.running) + len(rows) < self.slots:
+            tokens += len(self.waiting[0].prompt)
+            if rows and tokens > PROMPT_TOKENS:
+                break
+            rows.append(self.waiting.popleft())
+        return rows
+
+    def _logits(self, started: Sequence[Row]) -> Tensor:
+        """One pass: the last token of every running row, then the prompts of those started; logits [rows, V]."""
+        import torch
+
+        device, decoding = self.model.device, len(self.running)
+        ids = [row.ids[-1] for row in self.running]
+        slots = list(range(decoding))
+        places = [row.length - 1 for row in self.running]
+        kept = list(range(decoding))
+        for slot, row in enumerate(started, decoding):
+            ids += row.prompt
+            slots += [slot] * len(row.prompt)
+            places += range(len(row.prompt))
+            kept.append(len(ids) - 1)
+        flat, slot, place, last = (torch.tensor(column, device=device) for column in (ids, slots, places, kept))
+        padded = rectangle([len(row.prompt) for row in started], device) if started else None
+        step = Step(self.prefix, place, self.cache, slot, decoding, padded)
+        rows = [*self.running, *started]
+        logits: Tensor = check_finite(self.model, forward(self.model, flat, step, last), lambda: rows[0].request.key)
+        return logits.float()
+
+    def _sample(self, logits: Tensor) -> Tensor:
+        """The next token of every running row, [rows]."""
+        import torch
+
+        for index, row in enumerate(self.running):
+            row.adjust(logits[index], self.ends)
+        columns = (
+            [row.request.sampling.temperature for row in self.running],
+            [row.request.sampling.top_p for row in self.running],
+            [row.uniform[len(row.ids)] for row in self.running],
+        )
+        temperature, top_p, uniform = torch.tensor(columns, device=logits.device).unbind(0)
+        return choose(logits, temperature, top_p, uniform)
+
+    def _free(self, written: Sequence[Written]) -> None:
+        """Give up the slots of the rows that have ended: the last running rows move into the gaps."""
+        keep = [index for index, (_, completion) in enumerate(written) if completion is None]
+        for target in range(len(keep)):
+            if keep[target] != target:
+                source = keep.pop()
+                keep.insert(target, source)
+                self.cache.move(source, target, self.running[source].length)
+        self.running = [self.running[index] for index in keep]
+
+
+def rectangle(lengths: Sequence[int], device: Any, mask: Tensor | None = None) -> Padded:
+    """Sequences that stand one after another in the flat row, as rows of a rectangle padded at their ends."""
+    import torch
+
+    size = torch.tensor(lengths, device=device)
+    columns = torch.arange(max(lengths), device=device)
+    starts = size.cumsum(0) - size
+    index = starts[:, None] + torch.minimum(columns[None], (size - 1)[:, None])
+    cells = (columns[None] < size[:, None]).flatten().nonzero()[:, 0]
+    return Padded(index, cells, mask)
