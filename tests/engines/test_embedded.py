@@ -168,7 +168,7 @@ def test_no_end_and_no_stop_before_min_tokens(engine: EmbeddedEngine) -> None:
     bias = {"a": 50.0}
     settings = Sampling(0.0, 1.0, 8, ("aa",), bias, min_tokens=5)
     done = complete(engine, [Request("m", "x", "", settings)])["m"]
-    assert (done.text, done.tokens.completion, done.finish_reason) == ("", 5, "stop")
+    assert (done.text, done.tokens.completion, done.finish_reason) == ("aaaa", 6, "stop")
     free = complete(engine, [Request(str(i), PROMPTS[0], "", Sampling(2.0, 1.0, 40), seed=i) for i in range(30)])
     early = [key for key, completion in free.items() if completion.tokens.completion < 20]
     assert early

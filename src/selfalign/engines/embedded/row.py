@@ -68,20 +68,22 @@ class Row:
         self.ids.append(token)
         if self.penalty:
             self.penalty.add(token)
-        if self._has_stop():
-            return self._complete("stop")
+        stop = self._stop_place()
+        if stop is not None:
+            return self._complete("stop", place=stop)
         return self._complete("length") if len(self.ids) == self.limit else None
 
-    def _has_stop(self) -> bool:
-        stops = self.request.sampling.stop
-        if not stops or not self.may_end:
-            return False
-        text = self.tokenization.decode(self.ids[-self.window :])
-        return any(stop in text for stop in stops)
+    def _stop_place(self) -> int | None:
+        """Where in the text its first stop string begins. One that was complete within `min_tokens` does not count."""
+        stops, least = self.request.sampling.stop, self.request.sampling.min_tokens
+        recent = self.tokenization.decode(self.ids[-self.window :]) if stops and self.may_end else ""
+        if not any(stop in recent for stop in stops):
+            return None
+        text, held = self.text, len(self.tokenization.decode(self.ids[:least]))
+        places = (text.find(stop, max(0, held - len(stop) + 1)) for stop in stops)
+        return min((place for place in places if place >= 0), default=None)
 
-    def _complete(self, finish: FinishReason, ends: int = 0) -> Completion:
-        text = self.text
-        if finish == "stop":
-            text = text[: min(at for stop in self.request.sampling.stop if (at := text.find(stop)) >= 0)]
+    def _complete(self, finish: FinishReason, ends: int = 0, place: int | None = None) -> Completion:
+        text = self.text[:place]
         tokens = Tokens(self.prefix_length + len(self.prompt), len(self.ids) + ends)
         return Completion(self.request.key, text, finish, tokens)

@@ -9,22 +9,29 @@ from selfalign.engines.embedded.attention import Padded, Step
 from selfalign.errors import UserError
 
 TOKENS = 12
-"""Length of the trial: half of it becomes a shared prefix."""
+"""Length of a trial: half of it becomes a shared prefix."""
 
-TOLERANCE = {"float32": 1e-2, "bfloat16": 0.25, "float16": 0.1}
-"""Largest difference of logits, as a share of their spread, that rounding explains: a wrong mask gives about 1."""
+TRIALS = 3
+"""Stretches of the vocabulary that are tried; the best counts, since rounding can upset a model on a strange text."""
+
+TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.15}
+"""Mean difference of logits, as a share of their spread, that rounding explains.
+
+The 135M model in bfloat16 differs by 0.02 to 0.04; by 0.3 to 2 without its prefix.
+"""
 
 
 def check_splittable(model: Any) -> None:
     """Set the split attention. Raises UserError with the model's name and the engine to use where its logits differ."""
     import torch
 
-    ids = torch.arange(1, TOKENS + 1, device=model.device) % model.config.get_text_config().vocab_size
+    texts = trial_texts(model.config.get_text_config().vocab_size, model.device)
     with torch.inference_mode():
-        expected = model(input_ids=ids[None], use_cache=False).logits[0, -1].float()
+        expected = [model(input_ids=ids[None], use_cache=False).logits[0, -1].float() for ids in texts]
         try:
             model.set_attn_implementation(attention.NAME)
-            reason = unlike(split_logits(model, ids), expected, str(model.dtype).removeprefix("torch."))
+            found = [split_logits(model, ids) for ids in texts]
+            reason = unlike(found, expected, str(model.dtype).removeprefix("torch."))
         except Exception as fault:  # whatever a model that knows nothing of the step runs into
             reason = str(fault).splitlines()[0][:120] if str(fault) else type(fault).__name__
     if reason:
@@ -32,6 +39,17 @@ def check_splittable(model: Any) -> None:
             f"the embedded engine cannot split the attention of {type(model).__name__} ({reason})",
             "use engine: vllm, or another base_model such as Qwen/Qwen3-0.6B-Base",
         )
+
+
+def trial_texts(vocabulary: int, device: Any) -> list[Any]:
+    """Token ids, spread over a stretch of the vocabulary each; its first tokens, often special ones, are left out."""
+    import torch
+
+    edges = [vocabulary * (1 + trial) // (2 + TRIALS) for trial in range(TRIALS + 1)]
+    return [
+        torch.linspace(start, end - 1, TOKENS, device=device).long()
+        for start, end in zip(edges, edges[1:], strict=False)
+    ]
 
 
 def split_logits(model: Any, ids: Any) -> Any:
@@ -47,8 +65,11 @@ def split_logits(model: Any, ids: Any) -> Any:
     return forward(model, ids[half:], step, places[-1:])()[0].float()
 
 
-def unlike(found: Any, expected: Any, dtype: str) -> str:
-    """How far two sets of logits differ, where that is further than rounding takes them."""
-    spread = float(expected.std()) or 1.0
-    difference = float((found - expected).abs().max()) / spread
-    return "" if difference <= TOLERANCE.get(dtype, 0.25) else f"its logits differ by {difference:.2g} of their spread"
+def unlike(found: list[Any], expected: list[Any], dtype: str) -> str:
+    """How far two lists of logits differ, where that is further than rounding takes them."""
+    shares = [
+        float((mine - other).abs().mean()) / (float(other.std()) or 1.0)
+        for mine, other in zip(found, expected, strict=True)
+    ]
+    best = min(shares)
+    return "" if best <= TOLERANCE.get(dtype, 0.15) else f"its logits differ by {best:.2g} of their spread"
