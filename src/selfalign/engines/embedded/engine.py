@@ -12,7 +12,7 @@ from selfalign.engines.base import EMPTY_PROMPT, Completion, Request, Score, too
 from selfalign.engines.embedded import attention
 from selfalign.engines.embedded.decoder import Decoder
 from selfalign.engines.embedded.loading import Source, load_model, load_tokenizer, pick_device, pick_dtype
-from selfalign.engines.embedded.memory import keep_freed_pages, return_freed_pages, slots_that_fit
+from selfalign.engines.embedded.memory import prepare_heap, return_freed_pages, slots_that_fit
 from selfalign.engines.embedded.packing import pack_linears
 from selfalign.engines.embedded.prefixes import WORTH_SHARING, Prefixes, common_length
 from selfalign.engines.embedded.row import Row
@@ -39,10 +39,11 @@ class EmbeddedEngine:
         self.options = options or EngineOptions()
         self.device = pick_device()
         self.dtype = pick_dtype(self.options.dtype, self.device)
+        if self.device.type == "cpu":
+            prepare_heap()
         self.tokenizer: Any = load_tokenizer(source)
         self.tokenization = Tokenization(self.tokenizer)
         self.model: Any = load_model(source, self.dtype).to(self.device)
-        keep_freed_pages()
         pack_linears(self.model)
         attention.register()
         check_splittable(self.model)

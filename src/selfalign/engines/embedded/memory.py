@@ -22,6 +22,17 @@ GIB = 2**30
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt (malloc.h)."""
 
+MADV_HUGEPAGE = 14
+"""Advice of madvise (sys/mman.h)."""
+
+HUGE_PAGE = 2 * 2**20
+
+HEAP = 8 * GIB
+"""Address space that the heap is grown by: what lies beyond is backed by small pages, as ever."""
+
+_advised: set[int] = set()
+"""Ends of the heap as advised: it has not grown since where its end is among them."""
+
 FREE_SHARE = 0.8
 """Of what is free, how much may be taken: other processes breathe, and allocators round up."""
 
@@ -83,16 +94,37 @@ def container_free() -> list[int]:
     return [limit - used]
 
 
-def keep_freed_pages() -> None:
-    """Tell the C library to reuse what a tensor gave back rather than to return it to the system, where it can.
+def prepare_heap() -> None:
+    """Make the C library reuse what a tensor gave back, and back its heap by huge pages, where it can.
 
-    Otherwise every large intermediate result is paged in anew: turning the logits of 64 rows to float32 took 12 ms so,
-    and 0.4 ms with this.
+    Otherwise every large intermediate result is paged in anew, 4 KiB at a time: turning the logits of 64 rows to
+    float32 took 12 ms so, and 0.4 ms with the first; a whole step took 217 ms, and 146 ms with the second.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL("libc.so.6")
-        library.mallopt(M_MMAP_THRESHOLD, GIB)
-        library.mallopt(M_TRIM_THRESHOLD, 2 * GIB - 1)
+        library.malloc.restype = ctypes.c_void_p
+        library.malloc.argtypes = library.sbrk.argtypes = [ctypes.c_size_t]
+        library.sbrk.restype = ctypes.c_void_p
+        library.free.argtypes = [ctypes.c_void_p]
+        library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        library.mallopt(M_TRIM_THRESHOLD, -1)
+        if library.mallopt(M_MMAP_THRESHOLD, GIB):
+            advise_huge_pages(library)
+
+
+def advise_huge_pages(library: Any) -> None:
+    """Grow the heap by address space alone (nothing is touched), and ask for huge pages there. Once a process."""
+    start = library.sbrk(0)
+    if start in _advised:
+        return
+    blocks = [library.malloc(HEAP // 16) for _ in range(16)]
+    end = library.sbrk(0)
+    for block in blocks:
+        library.free(block)
+    first = -(-start // HUGE_PAGE) * HUGE_PAGE
+    if end > first:
+        library.madvise(first, end - first, MADV_HUGEPAGE)
+        _advised.add(end)
 
 
 def return_freed_pages() -> None:

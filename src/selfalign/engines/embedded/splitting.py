@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from selfalign.engines.embedded import attention
@@ -46,10 +47,7 @@ def trial_texts(vocabulary: int, device: Any) -> list[Any]:
     import torch
 
     edges = [vocabulary * (1 + trial) // (2 + TRIALS) for trial in range(TRIALS + 1)]
-    return [
-        torch.linspace(start, end - 1, TOKENS, device=device).long()
-        for start, end in zip(edges, edges[1:], strict=False)
-    ]
+    return [torch.linspace(start, end - 1, TOKENS, device=device).long() for start, end in pairwise(edges)]
 
 
 def split_logits(model: Any, ids: Any) -> Any:
