@@ -54,4 +54,4 @@ def node_address() -> str:
     """The address of the machine that a worker runs on."""
     import ray
 
-    return str(ray.util.get_node_ip_address()  # type: ignore[no-untyped-call])
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
