@@ -70,6 +70,11 @@ class EngineOptions(Section):
     )
     script: str = option("", "scripted engine only: module:function that answers a request")
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a model to train."""
+        return "scripted" not in (self.kind, self.inside if self.kind == "ray" else "")
+
     @model_validator(mode="before")
     @classmethod
     def _named_by_one_word(cls, value: Any) -> Any:

@@ -160,7 +160,7 @@ class Runner:
         dataset = self._dataset(name, options)
         self._write_dataset(name, dataset)
         output = self.run_directory.path / "models" / MODELS[name]
-        if self.recipe.engine.kind == "scripted":
+        if not self.recipe.engine.has_weights:
             say(f"{name}: the scripted engine has no weights, so nothing is trained")
             return
         from selfalign.training.train import train_adapter
