@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.engines import openai_client
 from selfalign.engines.base import Request, Sampling
 from selfalign.engines.embedded.loading import Source
-from selfalign.engines.openai import OpenAIEngine
-from selfalign.engines.openai_faults import seconds_of
+from selfalign.engines.openai import client as openai_client
+from selfalign.engines.openai.engine import OpenAIEngine
+from selfalign.engines.openai.faults import seconds_of
 from selfalign.errors import EngineFailed, UserError
 from selfalign.recipe import EngineOptions
 from tests.engines.conformance import PREFIX, Conformance, by_key, requests

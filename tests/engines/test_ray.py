@@ -9,8 +9,8 @@ import time
 import pytest
 
 from selfalign.engines.base import Request, Sampling
-from selfalign.engines.ray import RayEngine, batches
-from selfalign.engines.ray_cluster import cpu_share, join_cluster, resources
+from selfalign.engines.ray.cluster import cpu_share, join_cluster, resources
+from selfalign.engines.ray.engine import RayEngine, batches
 from selfalign.engines.scripted import ScriptedEngine
 from selfalign.errors import UserError
 from selfalign.recipe import EngineOptions

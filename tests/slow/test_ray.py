@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from selfalign.engines.base import Completion, Engine, Request, Sampling
-from selfalign.engines.ray import MOST_DEATHS, RayEngine
+from selfalign.engines.ray.engine import MOST_DEATHS, RayEngine
 from selfalign.engines.scripted import ScriptedEngine
 from selfalign.errors import EngineFailed, UserError
 from selfalign.pipeline.engines import open_engine

@@ -10,7 +10,7 @@ import pytest
 from selfalign.engines.base import Engine, Request, Sampling
 from selfalign.engines.embedded.engine import EmbeddedEngine
 from selfalign.engines.embedded.loading import DEFAULT_MODEL, Source, default_gguf, resolve_model
-from selfalign.engines.openai import OpenAIEngine
+from selfalign.engines.openai.engine import OpenAIEngine
 from selfalign.errors import UserError
 from selfalign.recipe import EngineOptions
 from tests.engines.conformance import Conformance, RealModelConformance, by_key, requests

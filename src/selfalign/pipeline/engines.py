@@ -17,15 +17,15 @@ def open_engine(options: EngineOptions, model: str) -> Engine:
 
             return ScriptedEngine(load_script(options.script))
         case "vllm":
-            from selfalign.engines.vllm import VllmEngine
+            from selfalign.engines.vllm.engine import VllmEngine
 
             return VllmEngine(resolve_model(model), options)
         case "openai":
-            from selfalign.engines.openai import OpenAIEngine
+            from selfalign.engines.openai.engine import OpenAIEngine
 
             return OpenAIEngine(resolve_model(model), options)
         case "ray":
-            from selfalign.engines.ray import RayEngine
+            from selfalign.engines.ray.engine import RayEngine
 
             inside = options.model_copy(update={"kind": options.inside})
             return RayEngine(partial(open_engine, inside, model), options)

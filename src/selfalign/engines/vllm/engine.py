@@ -12,8 +12,8 @@ from selfalign.constitution.chat_format import ChatFormat
 from selfalign.engines.base import EMPTY_PROMPT, Completion, FinishReason, Request, Score, too_long
 from selfalign.engines.embedded.loading import Source, load_tokenizer
 from selfalign.engines.tokenization import Tokenization
-from selfalign.engines.vllm_loading import open_llm, require_vllm
-from selfalign.engines.vllm_requests import end_ids, lora_request, sampling_params, score_of, scoring_params
+from selfalign.engines.vllm.loading import open_llm, require_vllm
+from selfalign.engines.vllm.requests import end_ids, lora_request, sampling_params, score_of, scoring_params
 from selfalign.errors import EngineFailed, UserError
 from selfalign.recipe import EngineOptions
 from selfalign.records import Tokens

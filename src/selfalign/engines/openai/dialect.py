@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from selfalign.engines.base import Completion, FinishReason, Request, Sampling
-from selfalign.engines.openai_faults import Fault
+from selfalign.engines.openai.faults import Fault
 from selfalign.engines.scripted import cut_at_stop
 from selfalign.errors import UserError
 from selfalign.records import Tokens

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from selfalign.engines.base import Score
-from selfalign.engines.openai_dialect import first_choice
-from selfalign.engines.openai_models import Served
+from selfalign.engines.openai.dialect import first_choice
+from selfalign.engines.openai.models import Served
 from selfalign.errors import UserError
 
 SCORE_ELSEWHERE = "score on another engine: embedded, vllm, or openai against `vllm serve`"

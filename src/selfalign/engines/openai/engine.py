@@ -9,14 +9,14 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from selfalign.constitution.chat_format import ChatFormat
-from selfalign.engines.background import Background, Send, bounded
 from selfalign.engines.base import EMPTY_PROMPT, Completion, Request, Sampling, Score
 from selfalign.engines.embedded.loading import Source, load_tokenizer
-from selfalign.engines.openai_client import Client
-from selfalign.engines.openai_dialect import SEEDS, check_sampling, read_completion, read_piece, sampling_body
-from selfalign.engines.openai_faults import Refusal
-from selfalign.engines.openai_models import find_served
-from selfalign.engines.openai_score import SCORE_ELSEWHERE, Pair, check_echo, read_score, score_body
+from selfalign.engines.openai.background import Background, Send, bounded
+from selfalign.engines.openai.client import Client
+from selfalign.engines.openai.dialect import SEEDS, check_sampling, read_completion, read_piece, sampling_body
+from selfalign.engines.openai.faults import Refusal
+from selfalign.engines.openai.models import find_served
+from selfalign.engines.openai.score import SCORE_ELSEWHERE, Pair, check_echo, read_score, score_body
 from selfalign.engines.scripted import cut_at_stop
 from selfalign.engines.tokenization import Tokenization
 from selfalign.errors import UserError

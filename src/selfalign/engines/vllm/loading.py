@@ -14,7 +14,7 @@ from selfalign.engines.embedded.loading import Source, pick_device, pick_dtype
 from selfalign.errors import EngineFailed, UserError
 from selfalign.recipe import EngineOptions
 
-PENALTIES = "selfalign.engines.vllm_penalties:NgramPenalties"
+PENALTIES = "selfalign.engines.vllm.penalties:NgramPenalties"
 
 CPU_CACHE_GIB = 4.0
 """Keys and values on a CPU, where nothing else is said. vLLM would take `gpu_memory_utilization` of all memory that the

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfalign.engines.openai_client import Client
-from selfalign.engines.openai_dialect import DIALECTS, PLAIN, Dialect
-from selfalign.engines.openai_faults import Fault, Refusal
+from selfalign.engines.openai.client import Client
+from selfalign.engines.openai.dialect import DIALECTS, PLAIN, Dialect
+from selfalign.engines.openai.faults import Fault, Refusal
 from selfalign.errors import UserError
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from selfalign.engines.openai_faults import Fault, check_status, decoded, json_of
+from selfalign.engines.openai.faults import Fault, check_status, decoded, json_of
 from selfalign.errors import EngineFailed, UserError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 
 from selfalign.constitution.chat_format import ChatFormat
 from selfalign.engines.base import Completion, Engine, Request, Score
-from selfalign.engines.ray_cluster import brief, import_ray, join_cluster, resources
-from selfalign.engines.ray_replica import Replica, cause_of
+from selfalign.engines.ray.cluster import brief, import_ray, join_cluster, resources
+from selfalign.engines.ray.replica import Replica, cause_of
 from selfalign.errors import EngineFailed, UserError
 from selfalign.recipe import EngineOptions
 
