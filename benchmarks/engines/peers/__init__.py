@@ -90,5 +90,5 @@ PEERS: dict[str, Peer] = {
         options={"slots": 16},
     ),
 }
-"""Rows by name. vLLM runs compiled and bound to all cores, its best on a CPU; llama.cpp and transformers are not tuned yet,
-so a comparison with them says little."""
+"""Rows by name. vLLM runs compiled and bound to all cores, its best on a CPU; llama.cpp and transformers are not tuned
+yet, so a comparison with them says little."""
