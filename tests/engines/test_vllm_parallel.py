@@ -20,7 +20,7 @@ from selfalign.errors import EngineFailed
 from selfalign.pipeline.engines import open_engine
 from selfalign.recipe import EngineOptions
 from selfalign.weights.pad import pad_model
-from tests.support.real import default_source
+from tests.support.real import default_source, padded_for_2_and_3
 from tests.weights.families import random_model
 
 OPTIONS = EngineOptions(kind="vllm", dtype="float32", batch_size=8, max_model_len=512, memory_gib=0.25)
@@ -51,11 +51,7 @@ def original() -> Source:
 
 @pytest.fixture(scope="module")
 def padded(original: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The embedded model padded for 2 devices, and for 6, which 3 divides."""
-    folder = tmp_path_factory.mktemp("padded")
-    for size in (2, 6):
-        pad_model(original.base, size, folder / str(size), prove=False)
-    return {2: folder / "2", 3: folder / "6"}
+    return padded_for_2_and_3(original, tmp_path_factory.mktemp("padded"))
 
 
 def greedy(engine: Engine) -> dict[str, str]:

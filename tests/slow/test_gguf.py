@@ -16,7 +16,7 @@ from selfalign.training.artifact import write_tokenizer
 from selfalign.weights.gguf import to_gguf
 from selfalign.weights.merge import merge_adapter
 from selfalign.weights.parity.gate import Gate
-from tests.support.real import default_source
+from tests.support.real import default_source, random_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -89,18 +89,7 @@ def source() -> Source:
 @pytest.fixture(scope="module")
 def adapter(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter on the embedded model, random but gentle: its texts are still words and its turns still end."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    path = tmp_path_factory.mktemp("adapter") / "engraved"
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(source.base, dtype=torch.float32)
-    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
-    with torch.no_grad():
-        for name, weights in adapted.named_parameters():
-            if "lora_B" in name:
-                weights.normal_(std=0.02)
-    adapted.save_pretrained(path)
+    path = random_adapter(source, tmp_path_factory.mktemp("adapter") / "engraved", std=0.02)
     tokenizer = load_tokenizer(source)
     write_tokenizer(tokenizer, ChatFormat.of(tokenizer, SYSTEM), path)
     return path

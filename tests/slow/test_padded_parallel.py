@@ -11,7 +11,7 @@ import pytest
 
 from selfalign.engines.embedded.loading import Source, resolve_model
 from selfalign.weights.pad import pad_model
-from tests.support.real import default_source
+from tests.support.real import default_source, padded_for_2_and_3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -49,11 +49,7 @@ def original() -> Source:
 
 @pytest.fixture(scope="module")
 def padded(original: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The embedded model padded for 2 devices, and for 6, which 2 and 3 divide."""
-    folder = tmp_path_factory.mktemp("padded")
-    for size in (2, 6):
-        pad_model(original.base, size, folder / str(size), prove=False)
-    return {2: folder / "2", 3: folder / "6"}
+    return padded_for_2_and_3(original, tmp_path_factory.mktemp("padded"))
 
 
 def test_the_embedded_model_is_the_same_for_every_number_of_devices(original: Source, tmp_path: Path) -> None:

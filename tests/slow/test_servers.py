@@ -14,7 +14,7 @@ from selfalign.engines.openai.engine import OpenAIEngine
 from selfalign.errors import UserError
 from selfalign.recipe import EngineOptions
 from tests.engines.conformance import Conformance, RealModelConformance, by_key, requests
-from tests.support.real import default_source
+from tests.support.real import default_source, random_adapter
 from tests.support.servers import llama_cpp, vllm
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -167,21 +167,4 @@ def unpacked(gguf_file: Path, target: Path) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return target
-
-
-def random_adapter(source: Source, target: Path) -> Path:
-    """A LoRA adapter of rank 4 whose weights are random and large enough to change most texts."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(source.base, dtype=torch.float32)
-    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
-    with torch.no_grad():
-        for name, weights in adapted.named_parameters():
-            if "lora_B" in name:
-                weights.normal_(std=0.1)
-    adapted.save_pretrained(target)
     return target

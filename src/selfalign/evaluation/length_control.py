@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from selfalign.evaluation.statistics import Interval, Paired
+from selfalign.evaluation.statistics import Interval, Paired, percentiles, resampled_difference
 
 if TYPE_CHECKING:
     import numpy
@@ -60,25 +60,21 @@ def length_controlled(preferences: Sequence[float], differences: Sequence[float]
 
     wins, lengths = numpy.asarray(preferences, dtype=float), scaled(differences)
     (whole,) = fit(wins[None], lengths[None])
-    low, high = numpy.quantile(resampled(wins, lengths, seed), [0.025, 0.975])
+    interval = percentiles(resampled(wins, lengths, seed))
     one_sided = bool((lengths > 0).all() or (lengths < 0).all())
-    return LengthControlled(float(sigmoid(whole[0])), Interval(float(low), float(high)), float(whole[1]), one_sided)
+    return LengthControlled(float(sigmoid(whole[0])), interval, float(whole[1]), one_sided)
 
 
 def length_controlled_gain(a: Judged, b: Judged, seed: int = 0) -> Paired:
     """How much higher the win rate at equal length is in `b` than in `a`: two models against the same opponent on the
-    same questions in the same order. The p-value is as that of `paired_bootstrap`.
+    same questions in the same order.
     """
     import numpy
 
     sides = [(numpy.asarray(side.preferences, dtype=float), scaled(side.differences)) for side in (a, b)]
     before, after = (float(sigmoid(fit(wins[None], lengths[None])[0, 0])) for wins, lengths in sides)
     drawn = numpy.subtract(*(resampled(wins, lengths, seed) for wins, lengths in reversed(sides)))
-    low, high = numpy.quantile(drawn, [0.025, 0.975])
-    as_far = int((numpy.abs(drawn - (after - before)) >= abs(after - before) - 1e-12).sum())
-    p_value = (1 + as_far) / (1 + DRAWS)
-    interval = Interval(float(low), float(high))
-    return Paired(after - before, interval, p_value, len(a.preferences), "paired bootstrap at equal length")
+    return resampled_difference(after - before, drawn, len(a.preferences), "paired bootstrap at equal length")
 
 
 def resampled(wins: numpy.ndarray, lengths: numpy.ndarray, seed: int) -> numpy.ndarray:

@@ -63,8 +63,14 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = DRAWS) -
 
     if not len(values):
         raise ValueError("no interval of nothing")
-    means = numpy.concatenate(list(resampled_means(values, seed, draws)))
-    low, high = numpy.quantile(means, [0.025, 0.975])
+    return percentiles(numpy.concatenate(list(resampled_means(values, seed, draws))))
+
+
+def percentiles(drawn: numpy.ndarray) -> Interval:
+    """The middle 95 % of resampled figures (Efron 1979)."""
+    import numpy
+
+    low, high = numpy.quantile(drawn, [0.025, 0.975])
     return Interval(float(low), float(high))
 
 
@@ -103,21 +109,26 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def paired_bootstrap(a: Sequence[float], b: Sequence[float], seed: int = 0, draws: int = DRAWS) -> Paired:
-    """The mean of `b` less that of `a`, resampled by question.
+    """The mean of `b` less that of `a`, resampled by question."""
+    import numpy
+
+    differences = [y - x for x, y in zip(a, b, strict=True)]
+    observed = float(numpy.mean(differences))
+    means = numpy.concatenate(list(resampled_means(differences, seed, draws)))
+    return resampled_difference(observed, means, len(differences), "paired bootstrap")
+
+
+def resampled_difference(observed: float, drawn: numpy.ndarray, n: int, method: str) -> Paired:
+    """A difference with what resampling tells of it.
 
     The p-value is the share of resamples that lie as far from the difference as that lies from 0 (Efron and Tibshirani
     1993, section 16.4), the observed one counted in, so that it is never 0.
     """
     import numpy
 
-    differences = [y - x for x, y in zip(a, b, strict=True)]
-    observed = float(numpy.mean(differences))
-    means = numpy.concatenate(list(resampled_means(differences, seed, draws)))
-    low, high = numpy.quantile(means, [0.025, 0.975])
     # What rounding makes of equal sums must not decide.
-    as_far = int((numpy.abs(means - observed) >= abs(observed) - 1e-12).sum())
-    interval = Interval(float(low), float(high))
-    return Paired(observed, interval, (1 + as_far) / (1 + draws), len(differences), "paired bootstrap")
+    as_far = int((numpy.abs(drawn - observed) >= abs(observed) - 1e-12).sum())
+    return Paired(observed, percentiles(drawn), (1 + as_far) / (1 + len(drawn)), n, method)
 
 
 def compare_paired(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Paired:

@@ -17,6 +17,7 @@ from typing import Any
 
 from selfalign.errors import RunFailed
 from selfalign.records import content_hash, write_atomically
+from selfalign.weights.folder import sync_files
 
 SAVING = ".saving"
 DESCRIPTION = "training.json"
@@ -85,14 +86,6 @@ def read_hash(checkpoint: Path) -> str:
         return str(json.loads((checkpoint / DESCRIPTION).read_text(encoding="utf-8"))["hash"])
     except (OSError, ValueError, KeyError):
         return ""
-
-
-def sync_files(directory: Path) -> None:
-    """Wait until every file in `directory` is on the disk."""
-    for file in directory.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
 
 
 @contextmanager

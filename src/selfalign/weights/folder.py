@@ -25,9 +25,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                sync(file)
+        sync_files(temporary)
         if output.exists():
             output.rmdir()
         temporary.rename(output)
@@ -48,6 +46,13 @@ def require_space(folder: Path, nbytes: int, output: Path) -> None:
             "free some space, or name a directory on another disk",
             exit_code=1,
         )
+
+
+def sync_files(directory: Path) -> None:
+    """Wait until every file in `directory` is on the disk."""
+    for file in directory.rglob("*"):
+        if file.is_file():
+            sync(file)
 
 
 def sync(file: Path) -> None:

@@ -64,7 +64,8 @@ class Decoder:
 
         with torch.inference_mode():
             started = self._started()
-            self.cache.grow(len(self.running) + len(started), longest([*self.running, *started]))
+            if started:  # those that run have their room
+                self.cache.grow(len(self.running) + len(started), longest(started))
             logits = self._logits(started)
             self.running += started
             tokens = self._sample(logits).tolist()
