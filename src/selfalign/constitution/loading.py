@@ -71,7 +71,11 @@ def constitution_hash(constitution: Constitution) -> str:
 
 def to_yaml(constitution: Constitution) -> str:
     """The resolved constitution as readable YAML; loading that gives an equal one."""
-    data = escape_all(constitution.model_dump(mode="json", exclude_defaults=True), ())
+    return dump_yaml(escape_all(constitution.model_dump(mode="json", exclude_defaults=True), ()))
+
+
+def dump_yaml(data: dict[str, Any]) -> str:
+    """A mapping as YAML, a blank line between its keys."""
     sections = [yaml.dump({key: value}, Dumper=Dumper, **LAYOUT) for key, value in data.items()]
     return "\n".join(sections)
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 ONE_LINE = r"^[^\n]+$"
 AT_MOST_ONE_LINE = r"^[^\n]*$"
@@ -80,14 +88,23 @@ class InstructionType(Part):
 class IdentityPairs(Part):
     """Ways to ask one thing about the assistant, and answers that fit every one of them.
 
-    Question i goes with answer i modulo the number of answers.
+    Question i goes with answer i modulo the number of answers (`pairing: in_turn`), or with every one (`every`).
     """
 
     questions: Annotated[tuple[Line, ...], Field(min_length=1)]
     answers: Annotated[tuple[Text, ...], Field(min_length=1)]
+    pairing: Literal["in_turn", "every"] = "in_turn"
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The usual pairing is left out: constitutions that do not name it keep their hash."""
+        data: dict[str, Any] = whole(self)
+        return {key: value for key, value in data.items() if (key, value) != ("pairing", "in_turn")}
 
     def expand(self) -> list[tuple[str, str]]:
-        """One (question, answer) pair per question."""
+        """The (question, answer) pairs: one per question, or all."""
+        if self.pairing == "every":
+            return [(question, answer) for question in self.questions for answer in self.answers]
         return [(question, self.answers[i % len(self.answers)]) for i, question in enumerate(self.questions)]
 
 
