@@ -1,4 +1,4 @@
-"""The compiled attention of newest tokens against PyTorch's operators, which do the same where there is no compiler."""
+"""The compiled functions against PyTorch's operators, which do the same where there is no compiler."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from selfalign.engines.embedded import attention as two_parts
 from selfalign.engines.embedded import kernel
 from selfalign.engines.embedded.attention import Prefix, Step, two_part_attention
 from selfalign.engines.embedded.cache import SlotCache
 from selfalign.engines.embedded.kernel import Kernel, find_kernel
+from selfalign.engines.embedded.norms import replace_norms
+from tests.support.tiny import tiny_model
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 PLACES = (0, 1, 127, 128, 200)
@@ -125,3 +128,41 @@ def test_a_compiler_that_fails_is_none_too(no_kernels: None, monkeypatch: pytest
     monkeypatch.setattr(kernel, "FLAGS", ("--no-such-option",))
     assert kernel_of(config(2, 2, 16), torch.float32) is None
     assert list(tmp_path.rglob("*.so")) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_log_sum_exp_of_logits_is_float32_whatever_the_model_is(dtype: torch.dtype) -> None:
+    logits = torch.randn(5, 1001, generator=torch.Generator().manual_seed(0)).mul_(8)
+    logits[0, 3] = -float("inf")
+    divisor = torch.tensor([0.1, 0.5, 1.0, 2.0, 7.0])
+    used = kernel_of(config(2, 2, 16), dtype)
+    assert used is not None
+    expected = (logits / divisor[:, None]).logsumexp(-1)
+    torch.testing.assert_close(used.log_sum_exp(logits, divisor), expected, rtol=1e-6, atol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 64])
+def test_a_replaced_norm_gives_what_it_gave(dtype: torch.dtype, rows: int) -> None:
+    model = tiny_model().to(dtype)
+    hidden = torch.randn(1, rows, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = model.model.norm(hidden)
+    replace_norms(model)
+    assert type(model.model.norm).__name__ == "FusedNorm"
+    furthest = 1e-6 if dtype == torch.float32 else 1 / 64
+    torch.testing.assert_close(model.model.norm(hidden), expected, rtol=furthest, atol=furthest)
+
+
+@needs_compiler
+def test_a_norm_that_weighs_otherwise_is_left_alone() -> None:
+    class OtherRMSNorm(LlamaRMSNorm):  # type: ignore[misc]  # as Gemma's, in whose files the weights are less 1
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            return super().forward(hidden) + super().forward(hidden) / self.weight
+
+    model = tiny_model()
+    model.model.norm = OtherRMSNorm(64)
+    replace_norms(model)
+    assert type(model.model.norm) is OtherRMSNorm
+    assert type(model.model.layers[0].input_layernorm).__name__ == "FusedNorm"

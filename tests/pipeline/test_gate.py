@@ -29,7 +29,7 @@ from tests.support.tiny import tiny_model_dir
 
 LENIENT = {"rows": 2, "max_tokens": 16, "min_stop_rate": 0.0, "max_loss_ratio": 9.0, "max_leak_rate": 1.0}
 STRICT = LENIENT | {"min_stop_rate": 1.0}
-"""An untrained model of 2 layers does not end a text within 16 bytes."""
+"""What a model that never ends a text by itself cannot pass."""
 
 
 def recipe_of(folder: Path, **changes: Any) -> Recipe:
@@ -62,7 +62,7 @@ def scripted_base() -> Iterator[None]:
 def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose engraved model failed its gate."""
     folder = tmp_path_factory.mktemp("gate")
-    tiny_model_dir(folder / "tiny")
+    tiny_model_dir(folder / "tiny", ends=False)
     with pytest.raises(RunFailed, match=r"engrave: the model failed its gate: ended 0 of 2 answers itself \(0%\)"):
         run(recipe_of(folder), folder / "run", "engrave")
     return folder / "run"

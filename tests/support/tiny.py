@@ -51,9 +51,18 @@ def tiny_model(vocab_size: int = 258, seed: int = 0) -> Any:
     return LlamaForCausalLM(config)
 
 
-def tiny_model_dir(path: Path, seed: int = 0) -> Path:
-    """Save the tiny model and its tokenizer in `path`, without a chat template, as a base model is published."""
+def tiny_model_dir(path: Path, seed: int = 0, ends: bool = True) -> Path:
+    """Save the tiny model and its tokenizer in `path`, without a chat template, as a base model is published.
+
+    Where it never `ends` a text by itself, EOS has a logit of 0: one of the 257 other tokens has more.
+    """
+    import torch
+
     tokenizer = tiny_tokenizer()
-    tiny_model(len(tokenizer), seed).save_pretrained(path)
+    model = tiny_model(len(tokenizer), seed)
+    if not ends:
+        with torch.no_grad():
+            model.lm_head.weight[tokenizer.eos_token_id] = 0
+    model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path

@@ -15,6 +15,7 @@ from selfalign.engines.embedded.adapters import Adapters
 from selfalign.engines.embedded.decoder import Decoder
 from selfalign.engines.embedded.loading import Source, load_model, load_tokenizer, pick_device, pick_dtype
 from selfalign.engines.embedded.memory import prepare_heap, return_freed_pages, slots_that_fit
+from selfalign.engines.embedded.norms import replace_norms
 from selfalign.engines.embedded.packing import pack_linears
 from selfalign.engines.embedded.prefixes import WORTH_SHARING, Prefixes, common_length
 from selfalign.engines.embedded.row import Row
@@ -55,6 +56,7 @@ class EmbeddedEngine:
         self.adapters = Adapters(load_model(source, self.dtype), adapters or {})
         self.model: Any = self.adapters.model.to(self.device)
         pack_linears(self.model)
+        replace_norms(self.model)
         attention.register()
         check_splittable(self.model)
         self.ends = self.tokenization.end_ids(self.model.generation_config.eos_token_id)

@@ -1,4 +1,4 @@
-/* The two parts of attention that PyTorch's operators do in many passes.
+/* What PyTorch's operators do in many passes: the two parts of attention, the RMS norm, and a log-sum-exp.
 
    Compiled for one model: D is the size of a head, G the query heads that share a key-value head, and BFLOAT16 says
    how numbers are kept. All sums are in float32. The order of a row's sums depends on its own length alone, so its
@@ -154,5 +154,31 @@ void soften(long rows, long count, number *scores, float *lse, float *scale) {
         }
         lse[row] = highest + logf(sum);
         scale[row] = 1 / sum;
+    }
+}
+
+/* RMS norm: output = weight * (hidden / root mean square), rounded after each of the two as transformers does;
+   hidden and output [rows, width], rows side by side. */
+void normalise(long rows, long width, const number *hidden, const number *weight, float epsilon, number *output) {
+#pragma omp parallel for schedule(static) if (rows * width > 16384)
+    for (long row = 0; row < rows; row++) {
+        const number *in = hidden + row * width;
+        number *out = output + row * width;
+        float squares = 0;
+        for (long i = 0; i < width; i++) squares += of_number(in[i]) * of_number(in[i]);
+        float scale = 1 / sqrtf(squares / width + epsilon);
+        for (long i = 0; i < width; i++)
+            out[i] = to_number(of_number(weight[i]) * of_number(to_number(of_number(in[i]) * scale)));
+    }
+}
+
+/* Log-sum-exp of each row of logits [rows, count], always float32, divided by the row's divisor, which is above 0. */
+void log_sum_exp(long rows, long count, const float *logits, const float *divisors, float *lse) {
+#pragma omp parallel for schedule(static)
+    for (long row = 0; row < rows; row++) {
+        const float *logit = logits + row * count;
+        float factor = 1 / divisors[row], highest = highest_float(-INFINITY, logit, count), sum = 0;
+        for (long i = 0; i < count; i++) sum += exponential((logit[i] - highest) * factor);
+        lse[row] = highest * factor + logf(sum);
     }
 }

@@ -1,4 +1,4 @@
-"""Two parts of attention as C functions, compiled for the model at hand where there is a C compiler.
+"""Attention, norm and log-sum-exp as C functions, compiled for the model at hand where there is a C compiler.
 
 Nothing needs them: without a compiler, on a GPU or in another dtype PyTorch's operators do the same in more passes.
 """
@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfalign.engines.embedded.cache import key_shape
 from selfalign.engines.embedded.loading import cache_directory
 from selfalign.records import content_hash
 
@@ -44,9 +45,13 @@ class Kernel:
     def __init__(self, file: Path) -> None:
         library = ctypes.CDLL(str(file))
         self._attend, self._soften = library.attend, library.soften
-        self._attend.restype = self._soften.restype = None
+        self._normalise, self._log_sum_exp = library.normalise, library.log_sum_exp
+        for function in (self._attend, self._soften, self._normalise, self._log_sum_exp):
+            function.restype = None
         own = (*STRIDED * 3, Pointer, Pointer)
         self._soften.argtypes = (Long, Long, Pointer, Pointer, Pointer)
+        self._normalise.argtypes = (Long, Long, Pointer, Pointer, ctypes.c_float, Pointer)
+        self._log_sum_exp.argtypes = (Long, Long, Pointer, Pointer, Pointer)
         self._attend.argtypes = (*(Long,) * 4, Pointer, *own, *STRIDED, Pointer, Long, Pointer)
 
     def attend(
@@ -84,6 +89,27 @@ class Kernel:
         rows, count = lse.numel(), scores.shape[-1]
         self._soften(rows, count, scores.data_ptr(), lse.data_ptr(), scale.data_ptr())
         return lse, scale
+
+    def normalise(self, hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """RMS norm of contiguous [..., W] under a weight [W]."""
+        import torch
+
+        output, width = torch.empty_like(hidden), len(weight)
+        rows = hidden.numel() // width
+        self._normalise(rows, width, hidden.data_ptr(), weight.data_ptr(), epsilon, output.data_ptr())
+        return output
+
+    def log_sum_exp(self, logits: Tensor, divisor: Tensor) -> Tensor:
+        """Of float32 logits [B, V] over each row's divisor [B]: [B]."""
+        logits, lse = logits.contiguous(), divisor.new_empty(len(logits))
+        self._log_sum_exp(*logits.shape, *(tensor.data_ptr() for tensor in (logits, divisor, lse)))
+        return lse
+
+
+def kernel_of(model: Any) -> Kernel | None:
+    """The kernel for a model's heads, dtype and device; None where there is none."""
+    heads, dim = key_shape(model.config)
+    return find_kernel(dim, model.config.num_attention_heads // heads, str(model.dtype), model.device.type)
 
 
 def strided(tensor: Tensor) -> tuple[int, int, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selfalign.engines.embedded.kernel import Kernel
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -14,45 +16,46 @@ GROUP = 64
 """The likeliest tokens are looked for in groups: the best 64 stand in the 64 groups with the highest maxima."""
 
 
-def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
+def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor, kernel: Kernel | None = None) -> Tensor:
     """Sample [B] token ids from float32 logits [B, V].
 
     `temperature`, `top_p` and `uniform` (one draw from [0, 1) per row) are [B]; temperature 0 takes the likeliest.
     The draw picks from the cumulative distribution in order of probability, so a row's choice depends on its own
-    logits and its own draw alone.
+    logits and its own draw alone. The kernel spares a pass over the vocabulary that keeps every probability.
     """
     import torch
 
     greedy = temperature <= 0
     if bool(greedy.all()):
         return logits.argmax(-1)
-    likeliest = logits.argmax(-1) if bool(greedy.any()) else None
     divisor = torch.where(greedy, torch.ones_like(temperature), temperature)
-    probabilities = torch.softmax(logits / divisor[:, None], -1)
-    values, ids = likeliest_tokens(probabilities, CANDIDATES)
+    total = kernel.log_sum_exp(logits, divisor) if kernel else (logits / divisor[:, None]).logsumexp(-1)
+    likeliest, ids = likeliest_tokens(logits, CANDIDATES)
+    values = (likeliest / divisor[:, None] - total[:, None]).exp()
     chosen = pick(values, ids, top_p, uniform)
     wide = ~greedy & (values.sum(-1) < top_p)
     if bool(wide.any()):
-        values, ids = torch.sort(probabilities[wide], dim=-1, descending=True)
-        chosen[wide] = pick(values, ids, top_p[wide], uniform[wide])
-    return chosen if likeliest is None else torch.where(greedy, likeliest, chosen)
+        whole = torch.softmax(logits[wide] / divisor[wide, None], -1)
+        values, order = torch.sort(whole, dim=-1, descending=True)
+        chosen[wide] = pick(values, order, top_p[wide], uniform[wide])
+    return torch.where(greedy, ids[:, 0], chosen)
 
 
-def likeliest_tokens(probabilities: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def likeliest_tokens(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` highest values of each row [B, V] and their places, in falling order: a third of topk's time."""
     import torch
 
-    batch, vocabulary = probabilities.shape
+    batch, vocabulary = logits.shape
     groups = vocabulary // GROUP
     if groups < 2 * count:
-        top = torch.topk(probabilities, min(count, vocabulary), dim=-1)
+        top = torch.topk(logits, min(count, vocabulary), dim=-1)
         return top.values, top.indices
-    whole = probabilities[:, : groups * GROUP].view(batch, GROUP, groups)
+    whole = logits[:, : groups * GROUP].view(batch, GROUP, groups)
     best = torch.topk(whole.amax(1), count, dim=-1, sorted=False).indices
     places = (best[:, None] + torch.arange(GROUP, device=best.device)[:, None] * groups).view(batch, -1)
     rest = torch.arange(groups * GROUP, vocabulary, device=best.device).expand(batch, -1)
     places = torch.cat([places, rest], 1)
-    top = torch.topk(probabilities.gather(1, places), count, dim=-1)
+    top = torch.topk(logits.gather(1, places), count, dim=-1)
     return top.values, places.gather(1, top.indices)
 
 
