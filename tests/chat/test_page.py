@@ -16,6 +16,7 @@ from selfalign.chat.server.models import Cited
 from selfalign.chat.server.service import End, Piece, Service, Start
 from selfalign.engines.base import Request
 from selfalign.records import Tokens
+from tests.support.chromium import chromium
 
 PRINCIPLED = "scripted+principles"
 CHOICES = Choices("", 0.7, 0.95, 64, 1)
@@ -57,7 +58,8 @@ def assistant(text: str, title: str = "") -> Bubble:
 
 
 def test_an_answer_is_one_bubble(service: Service) -> None:
-    assert ask(service, "What is bread?")[-1] == [{"role": "assistant", "content": "Bread is baked dough."}]
+    (bubble,) = ask(service, "What is bread?")[-1]
+    assert bubble == {"role": "assistant", "content": [{"type": "text", "text": "Bread is baked dough."}]}
 
 
 def test_a_thought_is_folded_under_the_principles_that_it_cites(service: Service) -> None:
@@ -66,8 +68,8 @@ def test_a_thought_is_folded_under_the_principles_that_it_cites(service: Service
     assert status == "done"
     assert title.startswith("Internal thought · 3 ")
     assert " · 7 " in title
-    assert thought["content"].endswith("this needs 3 (helpful) and 7 (candor).")
-    assert said["content"] == "Bread is baked dough."
+    assert text_of(thought["content"]).endswith("this needs 3 (helpful) and 7 (candor).")
+    assert text_of(said["content"]) == "Bread is baked dough."
 
 
 def test_a_thought_is_open_while_it_is_written_and_folded_when_the_answer_begins() -> None:
@@ -99,6 +101,16 @@ def test_only_what_was_said_goes_to_the_model(service: Service) -> None:
     assert "a thought" not in prompt
 
 
+def test_html_of_a_model_is_text_on_the_page_and_goes_back_as_it_was_written() -> None:
+    said, thought = "Use <b>bold</b>, or `<i>`:\n\n    indented <u>\n", "7 (candor) <script>"
+    shown = Shown(thought=thought, text=said).bubbles()
+    assert text_of(shown[0]["content"]) == "7 (candor) &#60;script>"
+    assert text_of(shown[1]["content"]) == "Use &#60;b>bold&#60;/b>, or `<i>`:\n\n    indented &#60;u>\n"
+    asked = "And <b>?"
+    messages = conversation([user("Hello"), *shown, user(asked)], "")
+    assert [message["content"] for message in messages] == ["Hello", said, asked]
+
+
 def test_a_question_that_was_stopped_before_its_answer_is_replaced_by_the_next() -> None:
     bubbles = [user("Hello"), assistant("Hi."), user("stopped"), assistant(""), user("What is bread?")]
     assert [message["content"] for message in conversation(bubbles, " ")] == ["Hello", "Hi.", "What is bread?"]
@@ -107,6 +119,12 @@ def test_a_question_that_was_stopped_before_its_answer_is_replaced_by_the_next()
 def test_what_is_no_text_is_nothing_to_a_model() -> None:
     assert text_of([{"type": "file", "file": {"path": "/etc/passwd"}}, {"type": "text", "text": "Hi"}]) == "Hi"
     assert text_of({"path": "/etc/passwd"}) == ""
+
+
+def test_where_there_is_no_browser_the_test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium, and pip install playwright"), chromium():
+        pass
 
 
 def test_another_seed_each_time_unless_one_is_named() -> None:

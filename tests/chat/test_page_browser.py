@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,7 @@ from selfalign.chat.server.service import Service
 from selfalign.engines.base import Request
 from tests.support.chromium import PATIENCE, chromium, screenshot, served, wait_for
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        not os.environ.get("SELFALIGN_UNFINISHED"), reason="the page is under way: not yet seen to pass"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 BOT = "[data-testid=bot]"  # what Gradio calls an answer's bubble
 SEED = re.compile(r"Seed \d+: ")
@@ -34,11 +27,23 @@ HOSTILE = """<script>document.title = "hacked"</script>
 
 ![a picture](https://elsewhere.example/pixel.png) [a link](javascript:document.title='hacked')
 
+`<b>code</b>` and
+
+```mermaid
+graph TD; A["<img src=x onerror=document.title='hacked'>"]
+```
+
 The end."""
+DRAWN = "img, iframe, form, input, script, b, object, .mermaid, [onerror], [onload]"
+"""What an answer of text and Markdown has none of."""
+
+
+Seen: list[Request] = []
 
 
 def script(request: Request) -> str:
     """By what the last message asks for."""
+    Seen.append(request)
     if request.prompt.rpartition("### ")[2].startswith("Internal thought"):
         return " this needs 3 (helpful) and 7 (candor).\n"
     asked = request.prompt.rpartition("### User\n")[2].partition("\n")[0]
@@ -100,6 +105,7 @@ def answers(page: Any) -> Any:
 def pick(page: Any, label: str, model: str) -> None:
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=model, exact=True).click()
+    wait_for(lambda: page.get_by_role("option").count() == 0)
 
 
 def test_an_answer_streams_is_stopped_and_frees_the_model(page: Any, service: Service) -> None:
@@ -156,13 +162,22 @@ def test_two_models_answer_one_message_side_by_side(page: Any, tmp_path: Path) -
     wait_for(lambda: "What is bread?" not in page.locator(".side").first.inner_text())
 
 
-def test_nothing_in_an_answer_runs(page: Any) -> None:
+def test_html_in_an_answer_is_text_and_nothing_of_it_runs(page: Any) -> None:
     send(page, "Be hostile")
     page.get_by_text("The end.").wait_for()
-    page.wait_for_timeout(300)
-    assert page.title() == "selfalign"
-    assert page.locator(f"{BOT} script").count() == 0
+    wait_for(lambda: message_box(page).is_enabled())
+    answer = answers(page).first
+    text = answer.inner_text()
+    for line in HOSTILE.split("\n")[:5:2]:
+        assert line in text
+    assert "!a picture a link" in text
+    assert "<b>code</b> and" in text
+    assert answer.locator(DRAWN).count() == 0
     assert page.locator(f'{BOT} a[href^="javascript"]').count() == 0
+    assert page.title() == "selfalign"
+    send(page, "What did you say?")
+    page.get_by_text(": What did you say?").wait_for()
+    assert HOSTILE in Seen[-1].prompt  # as it was written, not as it was shown
 
 
 def test_a_message_that_is_too_long_is_told(page: Any) -> None:
@@ -170,6 +185,49 @@ def test_a_message_that_is_too_long_is_told(page: Any) -> None:
     told = page.locator(".toast-body")
     told.wait_for()
     assert "4096" in told.inner_text()
+
+
+def test_the_page_says_what_was_left_out_of_a_long_conversation(page: Any) -> None:
+    for number in (1, 2, 3):
+        send(page, f"Message {number}: " + "word " * 1300)
+        page.get_by_text(f": Message {number}:").wait_for()
+        wait_for(lambda: message_box(page).is_enabled())
+    fold = page.get_by_text("The oldest 2 messages were left out")
+    fold.wait_for()
+    fold.click()
+    page.get_by_text("longer than what this model can read").wait_for(state="visible")
+
+
+def test_an_answer_that_was_cut_says_so_and_the_message_box_is_as_before(page: Any) -> None:
+    before = message_box(page).get_attribute("placeholder")
+    page.get_by_text("System text and sampling").click()
+    longest = page.locator("#settings").get_by_label("Longest answer").and_(page.locator("input[type=number]"))
+    longest.fill("16")
+    longest.press("Tab")
+    send(page, "Go on forever")
+    page.get_by_text("The answer reached its length limit").wait_for()
+    wait_for(lambda: message_box(page).get_attribute("placeholder") == before)
+    assert message_box(page).is_enabled()
+    wait_for(lambda: message_box(page).evaluate("box => box === document.activeElement"))
+
+
+def test_a_comparison_can_be_stopped_and_goes_on(page: Any, service: Service) -> None:
+    page.get_by_role("tab", name="Compare").click()
+    box = page.locator("#message-to-both")
+    stop = box.locator("button.stop-button")
+    assert stop.count() == 0
+    box.locator("textarea").fill("Go on forever")
+    box.locator("textarea").press("Enter")
+    stop.wait_for()
+    assert box.locator("button.submit-button").count() == 0
+    page.get_by_text("and on and on").first.wait_for()
+    stop.click()
+    wait_for(lambda: not service.scheduler.users)
+    box.locator("button.submit-button").wait_for()
+    assert stop.count() == 0
+    box.locator("textarea").fill("What is bread?")
+    box.locator("textarea").press("Enter")
+    page.get_by_text(": What is bread?").nth(1).wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

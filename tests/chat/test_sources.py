@@ -9,7 +9,7 @@ import pytest
 from selfalign.chat.local import Local
 from selfalign.chat.server.hub import scripted_service
 from selfalign.chat.session import ChatSession
-from selfalign.chat.source import Said
+from selfalign.chat.source import CUT, Said
 from selfalign.engines.base import Request, Sampling
 from selfalign.errors import UserError
 
@@ -76,6 +76,11 @@ def test_what_the_model_cannot_read_any_more_is_told(local: Local) -> None:
         list(session.ask("word " * 3000))
 
 
+def test_an_answer_that_was_cut_is_told(local: Local) -> None:
+    *_, last = ChatSession(local, Sampling(max_tokens=3), 0).ask("Hello")
+    assert last == CUT
+
+
 @pytest.mark.slow
 def test_a_server_answers_in_a_terminal_with_thought_and_all() -> None:
     pytest.importorskip("openai")
@@ -88,6 +93,8 @@ def test_a_server_answers_in_a_terminal_with_thought_and_all() -> None:
         session = ChatSession(source, Sampling(max_tokens=64), 0)
         session.use(PRINCIPLED)
         pieces = list(session.ask("Hello"))
+        *_, last = ChatSession(source, Sampling(max_tokens=3), 0).ask("Hello")
         source.close()
+    assert last == CUT
     assert joined(pieces, "thought").endswith("this needs 7 (candor).")
     assert joined(pieces, "answer").startswith("You asked: Hello")

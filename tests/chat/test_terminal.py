@@ -15,7 +15,7 @@ from selfalign.chat.commands import COMMANDS, Talk, obey
 from selfalign.chat.line_editor import history, history_file, line_editor
 from selfalign.chat.session import ChatSession
 from selfalign.chat.showing import write_answer
-from selfalign.chat.source import Said
+from selfalign.chat.source import CUT, Said
 from selfalign.chat.stream_markdown import StreamedMarkdown, start_of_last_block
 from selfalign.engines.base import Sampling
 from selfalign.errors import UserError
@@ -38,6 +38,8 @@ class Two:
         system = messages[0]["content"] if messages[0]["role"] == "system" else "none"
         yield Said(f"{model}/{system}: ")
         yield Said(f"{messages[-1]['content']} ({len(messages)})")
+        if messages[-1]["content"] == "long":
+            yield CUT
 
 
 class Screen(io.StringIO):
@@ -70,6 +72,17 @@ def test_another_model_goes_on_with_the_conversation(talk: Talk, capsys: pytest.
         "  final\n* thinker\n[notice] the oldest 2 turns were dropped\n[thought] 7 (candor) applies\n"
     )
     assert talk.session.messages[3] == {"role": "assistant", "content": "thinker/none: And now? (3)"}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_an_answer_that_was_cut_says_so_after_it_and_is_kept(
+    capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    talk = Talk(ChatSession(Two(), Sampling(), 0), Screen() if is_terminal else io.StringIO())
+    write_answer(talk.session.ask("long"), talk.output)
+    assert "length limit" not in written(talk)
+    assert capsys.readouterr().err == "[notice] the answer was cut at its length limit: --max-tokens\n"
+    assert talk.session.messages[-1]["content"] == "final/none: long (1)"
 
 
 def test_a_comparison_keeps_the_answer_of_the_model_in_use(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import TYPE_CHECKING
 
-from selfalign.chat.source import Said, dropped
+from selfalign.chat.source import CUT, Said, dropped
 from selfalign.engines.base import Sampling
 from selfalign.records import Message, content_hash, seed_of
 
@@ -54,11 +54,11 @@ async def next_of(events: AsyncGenerator[Event, None]) -> Event | None:
 
 def said(event: Event) -> list[Said]:
     """What of an event is shown."""
-    from selfalign.chat.server.service import Piece, Start
+    from selfalign.chat.server.service import End, Piece, Start
 
     if isinstance(event, Start):
         return [dropped(event.dropped_turns)] if event.dropped_turns else []
     if isinstance(event, Piece):
         thought = [Said(event.thought, "thought")] if event.thought else []
         return thought + ([Said(event.text)] if event.text else [])
-    return []
+    return [CUT] if isinstance(event, End) and event.finish_reason == "length" else []

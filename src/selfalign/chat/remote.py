@@ -6,7 +6,7 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from selfalign.chat.source import Said, dropped
+from selfalign.chat.source import CUT, Said, dropped
 from selfalign.engines.base import Sampling
 from selfalign.errors import UserError
 from selfalign.records import Message
@@ -75,3 +75,5 @@ def said(chunk: Any) -> Iterator[Said]:
             yield Said(thought, "thought")
         if choice.delta.content:
             yield Said(choice.delta.content)
+        if choice.finish_reason == "length":
+            yield CUT

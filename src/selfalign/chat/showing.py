@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import TextIO
 
@@ -25,23 +25,23 @@ def write_answer(pieces: Generator[Said, None, None], output: TextIO) -> None:
 
 
 def show(pieces: Generator[Said, None, None], output: TextIO) -> None:
-    """On a terminal: first what precedes the answer, then the answer drawn as it grows."""
-    first = asides(pieces)
+    """On a terminal: what precedes the answer, the answer drawn as it grows, and what there is to say about it."""
+    first, last = asides(pieces), None
     with StreamedMarkdown(output) as markdown:
         if first is not None:
             markdown.add(first.text)
-        for piece in pieces:
-            markdown.add(piece.text)
+            last = answer(pieces, markdown.add)
+    tell_after(last)
 
 
 def write(pieces: Generator[Said, None, None], output: TextIO) -> None:
     """Anywhere else: text, at once."""
-    first = asides(pieces)
+    first, last = asides(pieces), None
     if first is not None:
         write_text(first.text, output)
-    for piece in pieces:
-        write_text(piece.text, output)
+        last = answer(pieces, lambda text: write_text(text, output))
     write_text("\n", output)
+    tell_after(last)
 
 
 def write_text(text: str, output: TextIO) -> None:
@@ -65,6 +65,23 @@ def asides(pieces: Generator[Said, None, None]) -> Said | None:
     if part:
         tell("")
     return piece
+
+
+def answer(pieces: Generator[Said, None, None], write: Callable[[str], None]) -> Said | None:
+    """Write the answer's pieces; the notice after them is returned."""
+    last = None
+    for piece in pieces:
+        if piece.part == "answer":
+            write(piece.text)
+        else:
+            last = piece
+    return last
+
+
+def tell_after(piece: Said | None) -> None:
+    """Tell what comes after an answer."""
+    if piece is not None:
+        tell(f"[{piece.part}] {without_controls(piece.text)}")
 
 
 def tell_piece(text: str) -> None:

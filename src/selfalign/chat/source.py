@@ -10,8 +10,8 @@ from selfalign.errors import UserError
 from selfalign.records import Message, content_hash, seed_of
 
 Part = Literal["thought", "answer", "notice"]
-"""`thought` comes before the answer and cites principles; a `notice` says what was done to the conversation, such as
-that its oldest turns were dropped."""
+"""`thought` comes before the answer and cites principles. A `notice` says what was done: before the answer, that the
+oldest turns were dropped; after it, that it was cut at its length limit."""
 
 
 class Said(NamedTuple):
@@ -76,6 +76,9 @@ class OneModel:
 def dropped(turns: int) -> Said:
     """That the conversation outgrew what the model reads."""
     return Said(f"the conversation is longer than the model reads: its oldest {turns} messages were left out", "notice")
+
+
+CUT = Said("the answer was cut at its length limit: --max-tokens", "notice")
 
 
 def must_be_known(model: str, models: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def answer_lines(session: ChatSession, lines: TextIO, output: TextIO) -> int:
 def converse(session: ChatSession, model_name: str, output: TextIO) -> int:
     """Prompt, answer, repeat. Ctrl-C never leaves."""
     tell(f"Chatting with {model_name}. /help lists the commands; {LEAVE_HINT}.")
-    prompt, talk = line_editor(tuple(COMMANDS)), Talk(session, output)
+    prompt, talk = line_editor(completions(session)), Talk(session, output)
     while True:
         try:
             answer_or_obey(talk, read_line(prompt))
@@ -65,6 +65,12 @@ def converse(session: ChatSession, model_name: str, output: TextIO) -> int:
             output.write("\n")
             output.flush()
             tell("[stopped]")
+
+
+def completions(session: ChatSession) -> tuple[str, ...]:
+    """What Tab completes: commands, and the models where one is named."""
+    named = [f"{command} {model}" for command in ("/model", "/compare") for model in session.source.models()]
+    return (*COMMANDS, *named)
 
 
 def answer_or_obey(talk: Talk, line: str) -> None:

@@ -2,6 +2,9 @@
 
 An answer may take several bubbles: a folded notice that turns were left out, the folded internal thought with the
 principles that it cites, the answer. Only the last is part of the conversation; the others carry a `title`.
+
+What a model wrote stands on the page as text and Markdown, never as HTML (inert.py), and goes back to a model as it
+was written.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from selfalign.chat.page.inert import as_written, inert
 from selfalign.records import Message
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ class Shown:
         if self.thought:
             shown.append(folded(thought_title(self.principles), self.thought, open=not self.text))
         if self.text or not shown or self.finish_reason:
-            shown.append({"role": "assistant", "content": self.text})
+            shown.append({"role": "assistant", "content": parts(self.text)})
         if self.finish_reason == "length":
             shown.append(folded("The answer reached its length limit", CUT, open=False))
         return shown
@@ -73,7 +77,12 @@ def thought_title(principles: Sequence[Cited]) -> str:
 def folded(title: str, text: str, open: bool) -> Bubble:
     """A bubble under a title."""
     status = "pending" if open else "done"
-    return {"role": "assistant", "content": text, "metadata": {"title": title, "status": status}}
+    return {"role": "assistant", "content": parts(text), "metadata": {"title": title, "status": status}}
+
+
+def parts(text: str) -> list[dict[str, str]]:
+    """The content of a bubble. As a plain string Gradio would take the indentation off its lines."""
+    return [{"type": "text", "text": inert(text)}]
 
 
 def conversation(bubbles: Sequence[Bubble], system: str) -> list[Message]:
@@ -89,7 +98,8 @@ def conversation(bubbles: Sequence[Bubble], system: str) -> list[Message]:
             continue
         if messages and messages[-1]["role"] == bubble["role"]:
             messages.pop()
-        messages.append({"role": bubble["role"], "content": text})
+        said = as_written(text) if bubble["role"] == "assistant" else text
+        messages.append({"role": bubble["role"], "content": said})
     head: list[Message] = [{"role": "system", "content": system.strip()}] if system.strip() else []
     return head + messages
 

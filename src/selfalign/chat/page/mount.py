@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfalign.chat.page.layout import layout
+from selfalign.chat.page.layout import LONGEST, layout
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -33,11 +33,11 @@ POLICY = "; ".join(
 """The Content-Security-Policy of the page: its browser talks to this server alone."""
 
 
-def mount_page(app: FastAPI, service: Service) -> FastAPI:
-    """`app` with the page at `/`; its own routes come first. Call it last."""
+def mount_page(app: FastAPI, service: Service, max_tokens: int = LONGEST) -> FastAPI:
+    """`app` with the page at `/`; its own routes come first. Call it last. No answer has more than `max_tokens`."""
     import gradio
 
-    page = layout(service)
+    page = layout(service, max_tokens)
     page.queue(default_concurrency_limit=None, max_size=256)
     here = Path(__file__).parent
     gradio.mount_gradio_app(
