@@ -387,7 +387,8 @@ def test_status_json_has_exactly_this_shape(selfalign: Command, finished: Path, 
         said = selfalign("status", path, "--json")
         assert (said.code, said.err) == (0, "")
         whole = json.loads(said.out)
-        assert list(whole) == ["stages"]
+        assert list(whole) == ["stages", "progress"]
+        assert (whole["progress"]["state"], whole["progress"]["cost"]) == ("done", None)
         assert list(whole["stages"]) == list(STAGES)
         for name, row in whole["stages"].items():
             searched = {"decontamination": dict} if name in ("engrave", "clone") and row["state"] == "done" else {}

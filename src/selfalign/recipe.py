@@ -16,6 +16,7 @@ Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Price = Annotated[float, Field(ge=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # NumPy takes no more, and would say so only when training begins
 
 
@@ -274,6 +275,22 @@ class RoundsOptions(Section):
         return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class PriceOptions(Section):
+    """What a run is charged, to tell its cost in money; all 0 tells tokens and seconds alone."""
+
+    prompt: Price = option(0.0, "price of a million prompt tokens, shared prefixes included", affects_data=False)
+    completion: Price = option(0.0, "price of a million new tokens", affects_data=False)
+    hour: Price = option(0.0, "price of an hour of the machine", affects_data=False)
+    currency: str = option("USD", "what the prices are in", affects_data=False)
+
+    def charge(self, prompt_tokens: int, completion_tokens: int, seconds: float) -> float | None:
+        """What that costs, in `currency`; None where no price is given. A shared prefix counts once a request."""
+        if not (self.prompt or self.completion or self.hour):
+            return None
+        tokens = self.prompt * prompt_tokens + self.completion * completion_tokens
+        return tokens / 1_000_000 + self.hour * seconds / 3600
+
+
 class AbortOptions(Section):
     """When a stage's yield is hopeless."""
 
@@ -302,6 +319,7 @@ class Recipe(Section):
     gate: GateOptions = option(GateOptions(), "after stages engrave and clone", affects_data=False)
     rounds: RoundsOptions = option(RoundsOptions(), "how often responses and engrave are repeated")
     abort: AbortOptions = option(AbortOptions(), "early abort of a stage", affects_data=False)
+    price: PriceOptions = option(PriceOptions(), "what tokens and time are charged", affects_data=False)
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:

@@ -41,6 +41,7 @@ from tests.support.runs import (
 FILES = {
     ".lock",
     "run.json",
+    "progress.json",
     "recipe.yaml",
     "constitution.yaml",
     "logs/run.log",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pyarrow import parquet
 
 from selfalign.cli.main import main
 from selfalign.recipe import GateOptions, load_recipe
@@ -24,10 +25,10 @@ DATASET = {
     "README.md",
     "constitution.yaml",
     "recipe.yaml",
-    "data/engrave/train.jsonl",
-    "data/engrave/validation.jsonl",
-    "data/clone/train.jsonl",
-    "data/clone/validation.jsonl",
+    "data/engrave/train.parquet",
+    "data/engrave/validation.parquet",
+    "data/clone/train.parquet",
+    "data/clone/validation.parquet",
 }
 COMMON = {
     "README.md",
@@ -153,13 +154,18 @@ def test_the_data_set_loads_by_config_with_its_columns(
     from datasets import List, Value, load_dataset
 
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    by_default = load_dataset(str(adapter / "dataset"), cache_dir=str(tmp_path))
+    assert set(by_default) == {"train", "validation"} and "responses" in by_default["train"]["source"]
     for config, stage in (("engrave", "responses"), ("clone", "elaborations")):
         data = load_dataset(str(adapter / "dataset"), config, cache_dir=str(tmp_path))
         lines = (finished / "datasets" / config / "train.jsonl").read_text(encoding="utf-8").splitlines()
         assert data["train"]["key"][:] == [json.loads(line)["key"] for line in lines]
         assert data["validation"].features["principles"] == List(Value("int64"))
         assert {stage, "identity"} == set(data["train"]["source"])
-    assert any(data["train"]["parents"])
+        of_records = [row for row in data["train"] if row["source"] == stage]
+        assert all(row["parents"] and row["seed"] for row in of_records)
+        assert {row["model"] for row in of_records} == {"org/tiny" if stage == "responses" else "engraved"}
+        assert all(list(message) == ["role", "content"] for row in of_records for message in row["messages"])
 
 
 # --------------------------------------------------------------------------------------------------------------- cards
@@ -194,6 +200,8 @@ def test_the_data_set_card_tells_splits_rejections_and_principles(adapter: Path,
     assert found["checked"] and not found["overlapping"]
     assert "the rows were searched for texts of benchmarks (open_questions, harmful," in text
     assert f"- clone: 0 of {found['checked']} records overlapped.\n" in text
+    assert "| org/tiny | apache-2.0 |" in text, "the generated rows have the licence of their model"
+    assert "| identity rows | " in text and "| constitution `" in text
 
 
 def test_a_result_of_the_run_s_model_is_on_the_card_and_one_of_another_is_not(finished: Path, tmp_path: Path) -> None:
@@ -242,8 +250,8 @@ def test_the_rows_are_those_of_the_kept_round(finished: Path, tmp_path: Path) ->
     row = {"key": "of-round-2", "messages": record["messages"]}
     (run / "datasets" / "engrave-2" / "train.jsonl").write_text(json.dumps(row) + "\n")
     assert release(run, tmp_path / "out") == 0
-    rows = (tmp_path / "out" / "dataset" / "data" / "engrave" / "train.jsonl").read_text().splitlines()
-    assert [(json.loads(row)["key"], json.loads(row)["source"]) for row in rows] == [("of-round-2", "responses")]
+    rows = parquet.read_table(tmp_path / "out" / "dataset" / "data" / "engrave" / "train.parquet").to_pylist()
+    assert [(row["key"], row["source"]) for row in rows] == [("of-round-2", "responses")]
     text = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
     assert "| responses-2 | 1 |" in text and "The model of `engrave-2` was kept" in text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -164,6 +166,7 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str]] = []
         self.open: list[str] = []
         self.pieces: list[str] = []
+        self.scripts: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
         self.text = " ".join(" ".join(self.pieces).split())
 
@@ -180,7 +183,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        elif self.open[-1:] != ["style"]:
             self.pieces.append(data)
 
 
@@ -221,7 +226,12 @@ def test_a_finished_run_has_every_section(run: Path) -> None:
 
 def test_the_page_is_self_contained_and_inert(run: Path) -> None:
     page = Page(build_report(run))
-    assert not page.tags & {"script", "img", "link", "iframe", "object", "embed", "base", "form"}
+    assert not page.tags & {"img", "link", "iframe", "object", "embed", "base", "form"}
+    data, script = page.scripts
+    assert json.loads(data)["records"] and not set("<>&") & set(data), "data that cannot end its element"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (value for name, value in page.attributes if "default-src" in value)
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; " in policy
     for name, value in page.attributes:
         assert name not in ("src", "srcset", "action") and not name.startswith("on")
         assert name != "href" or value.startswith("#")

@@ -71,7 +71,7 @@ def files(path: Path) -> dict[str, bytes]:
 
 def data_files(path: Path) -> dict[str, bytes]:
     """The files of a run that must not depend on when and how often it was stopped: no clock is in them."""
-    timed = {".lock", "run.json", "report.html", "logs/run.log"}
+    timed = {".lock", "run.json", "progress.json", "report.html", "logs/run.log"}
     return {name: content for name, content in files(path).items() if name not in timed}
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "run": Command("run", "run all stages of a recipe; run again to resume"),
     "status": Command("status", "stages of a run: counts, yield, rejections, tokens, seconds"),
     "samples": Command("samples", "records of a stage, accepted or rejected"),
-    "report": Command("report", "write RUN/report.html"),
+    "report": Command("report", "write RUN/report.html, or hold two runs against each other"),
     "constitution": Command("constitution", "check, show or count what a human wrote"),
     "weights": Command("weights", "merge, delta, convert, pad and quantise models, each proved equal"),
     "release": Command("release", "write or upload model and data set repositories, with cards"),

@@ -37,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
         from selfalign.pipeline.estimate import estimate, format_estimate
 
         recipe = load_recipe(path, overrides)
-        print(format_estimate(estimate(recipe, out, last_stage(options.until, recipe))))
+        print(format_estimate(estimate(recipe, out, last_stage(options.until, recipe)), recipe.price))
         return 0
     return execute(path, overrides, out, options.until)
 

@@ -22,13 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     from selfalign.pipeline import decontaminate
+    from selfalign.pipeline.board import read_progress
     from selfalign.pipeline.run_directory import open_run
     from selfalign.training.gate import in_words
 
     run = open_run(Path(options.run))
     if options.json:
         rounds = {"rounds": run.manifest["rounds"]} if "rounds" in run.manifest else {}
-        print(json.dumps({"stages": {name: state.to_dict() for name, state in run.stages.items()}} | rounds, indent=1))
+        progress = {"progress": found} if (found := read_progress(run.path)) else {}
+        stages = {name: state.to_dict() for name, state in run.stages.items()}
+        print(json.dumps({"stages": stages} | rounds | progress, indent=1))
         return 0
     print(table([HEAD, *(row(name, state) for name, state in run.stages.items())]))
     for name, state in run.stages.items():
@@ -43,6 +46,8 @@ def main(options: argparse.Namespace) -> int:
             print(f"\n{name} skipped: {state.note}")
         if state.failure:
             print(f"\n{name} failed: {state.failure}")
+    if found := read_progress(run.path):
+        print(f"\n{progress_lines(found)}")
     if "rounds" in run.manifest:
         print(f"\n{rounds_line(run.manifest['rounds'])}")
     if compared := comparison(run.path):
@@ -57,6 +62,23 @@ def comparison(run: Path) -> str:
     path = run / "evaluation" / "comparison.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     return matrix(rows) if rows else ""
+
+
+def progress_lines(progress: dict[str, Any]) -> str:
+    """What the run is at, and what it cost so far."""
+    from selfalign.pipeline.cost import in_words, span
+    from selfalign.records import Tokens
+
+    spent = in_words(Tokens(**progress["tokens"]), progress["cost"], progress["currency"] or "")
+    lines = [f"in all {span(progress['seconds'])}, {spent}"]
+    if progress["state"] != "done":
+        lines.append(f"{progress['state']} in {progress['stage']}, as of {progress['updated']}")
+    if (now := progress["now"]) and progress["state"] == "running":
+        counted = f"{now['name']}: {now['done']:,} of {now['goal']:,} {now['unit']}s"
+        rate = f", {now['per_second']:.3g} {now['unit']}s/s" if now["per_second"] else ""
+        left = f", {span(now['seconds_left'])} left" if now["seconds_left"] is not None else ""
+        lines.append(counted + rate + left)
+    return "\n".join(lines)
 
 
 def rounds_line(rounds: dict[str, Any]) -> str:

@@ -57,6 +57,13 @@ def wilson(successes: float, n: int) -> Interval:
     return Interval(max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 
+def difference_of_shares(a: int, n: int, b: int, m: int) -> Interval:
+    """Of `b` in `m` less `a` in `n`, where the two are of different items (Newcombe 1998, method 10)."""
+    p, q, (p_low, p_high), (q_low, q_high) = a / n, b / m, wilson(a, n), wilson(b, m)
+    below, above = math.hypot(q - q_low, p_high - p), math.hypot(q_high - q, p - p_low)
+    return Interval(q - p - below, q - p + above)
+
+
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = DRAWS) -> Interval:
     """The percentile bootstrap interval of a mean (Efron 1979), for values that are not 0 or 1."""
     import numpy

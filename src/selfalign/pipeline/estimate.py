@@ -9,7 +9,7 @@ from selfalign.constitution.loading import load_constitution
 from selfalign.constitution.rendering import responses_prefix
 from selfalign.pipeline.manifest import STAGES, StageName, stage_names
 from selfalign.pipeline.run_directory import RunDirectory
-from selfalign.recipe import Recipe
+from selfalign.recipe import PriceOptions, Recipe
 
 YIELD = {"topics": 0.4, "instructions": 0.6, "responses": 0.6, "elaborations": 0.9}
 """Accepted share assumed where the run has none yet: what the demo gives, rounded down."""
@@ -98,12 +98,16 @@ def measured_speed(path: Path) -> float:
     return TOKENS_PER_SECOND
 
 
-def format_estimate(rows: list[StageEstimate]) -> str:
-    """A table and its total."""
+def format_estimate(rows: list[StageEstimate], price: PriceOptions | None = None) -> str:
+    """A table and its total, in money too where there is a price."""
     lines = [f"{'stage':13} {'jobs':>9} {'prompt tokens':>14} {'new tokens':>11} {'minutes':>9} {'MB':>8}"]
     for row in [*rows, total(rows)]:
         counts = f"{row.stage:13} {row.jobs:9,} {row.prompt_tokens:14,} {row.new_tokens:11,}"
         lines.append(f"{counts} {row.seconds / 60:9,.1f} {row.bytes / 1e6:8,.1f}")
+    whole = total(rows)
+    cost = price.charge(whole.prompt_tokens, whole.new_tokens, whole.seconds) if price else None
+    if price and cost is not None:
+        lines.append(f"about {cost:,.2f} {price.currency} at the recipe's prices")
     note = (
         "Nothing was run. Minutes hold for the embedded default on 2 cores unless this run has timed a stage;\n"
         "expect them to be right within a factor of three."

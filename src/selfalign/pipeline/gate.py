@@ -15,6 +15,7 @@ from selfalign.errors import RunFailed
 from selfalign.filters.leaks_constitution import leak_finder
 from selfalign.filters.leaks_style import RUN_WORDS
 from selfalign.filters.words import all_runs, shared_run, words
+from selfalign.pipeline.board import Board
 from selfalign.pipeline.datasets import TrainingRow
 from selfalign.pipeline.manifest import StageState
 from selfalign.pipeline.progress import Progress, logger, say
@@ -40,6 +41,7 @@ def pass_gate(
     held_out: Sequence[TrainingRow],
     options: GateOptions,
     directory: Path,
+    board: Board | None = None,
 ) -> dict[str, Any] | None:
     """The outcome, marked in the model's `directory`; None, and a line that says so, where nothing can be asked.
 
@@ -53,7 +55,7 @@ def pass_gate(
     measured_with = content_hash([sampling, [row.key for row in rows]])
     gate = state.gate
     if gate is None or gate.get("measured_with") != measured_with:
-        gate = measure(open_engine(), open_context(), rows, state.training or {}, options.samples, name)
+        gate = measure(open_engine(), open_context(), rows, state.training or {}, options.samples, name, board)
     if not gate["rows"]:
         say(f"{name}: left out, the engine took none of {len(rows)} held-out rows")
         return None
@@ -74,10 +76,16 @@ def failed(stage: str, gate: dict[str, Any], run: Path, directory: Path) -> RunF
 
 
 def measure(
-    engine: Engine, context: Context, rows: Sequence[TrainingRow], training: dict[str, Any], samples: int, name: str
+    engine: Engine,
+    context: Context,
+    rows: Sequence[TrainingRow],
+    training: dict[str, Any],
+    samples: int,
+    name: str,
+    board: Board | None = None,
 ) -> dict[str, Any]:
     """Figures and samples, not judged yet."""
-    progress, start = Progress(name, len(rows), unit="answer"), time.monotonic()
+    progress, start = Progress(name, len(rows), unit="answer", board=board), time.monotonic()
     try:
         answers = ask(engine, context, rows, leak_finder(context.constitution), progress.completion)
         progress.judged(len(answers), len(rows) - len(answers))

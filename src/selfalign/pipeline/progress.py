@@ -1,67 +1,166 @@
-"""What a user sees of a running stage: a bar on a terminal, a line at its start and end elsewhere."""
+"""What a user sees of a running stage: a bar on a terminal, a line every minute and at its end elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from selfalign.engines.base import Completion
+from selfalign.pipeline.board import Board
+from selfalign.pipeline.cost import in_words, span
 from selfalign.pipeline.manifest import StageState
+from selfalign.pipeline.pace import Pace
+from selfalign.records import Tokens
 
 logger = logging.getLogger("selfalign")
+MINUTE = 60.0
+TICK = 1.0
+PACE_WINDOW = 900.0
+"""Seconds that the rate of records is taken over: they come a chunk at a time, which may be minutes."""
+SPEED_WINDOW = 60.0
 LOGGED = ("selfalign", "py.warnings", "transformers", "trl")
 
 
 class Progress:
-    """One stage's bar on standard error: done/total, accepted/rejected, tokens/s and time left."""
+    """One stage's state: a bar on a terminal, elsewhere a line every minute; and the run's progress.json.
 
-    def __init__(self, name: str, goal: int, done: int = 0, unit: str = "record") -> None:
-        from tqdm import tqdm
+    A thread of its own looks at the counts every second: a line comes however long the engine keeps silent, and telling
+    the counts costs the stage next to nothing.
+    """
 
-        self.start = time.monotonic()
-        self.tokens = 0
+    def __init__(
+        self,
+        name: str,
+        goal: int,
+        done: int = 0,
+        unit: str = "record",
+        board: Board | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.goal, self.unit, self.board, self.clock = name, goal, unit, board, clock
+        self.done, self.note = done, ""
         self.accepted, self.rejected = done, 0
-        self.bar: Any = tqdm(
-            total=goal,
-            initial=done,
-            desc=f"{name:13}",
-            unit=unit,
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
-            dynamic_ncols=True,
-        )
+        self.tokens = Tokens()
+        start = clock()
+        self.pace = Pace(PACE_WINDOW, start, done)
+        self.speed = Pace(SPEED_WINDOW, start)
+        self.told = start
+        self.bar = bar(name, goal, done, unit)
+        self.ended = threading.Event()
+        self.ticker = threading.Thread(target=self._tick_until_ended, name=f"progress of {name}", daemon=True)
+        self.ticker.start()
 
     def completion(self, completion: Completion) -> None:
         """A completion arrived."""
-        self.tokens += completion.tokens.completion
-        self._show()
+        self.tokens += completion.tokens
+        if self.board:
+            self.board.count(completion.tokens)
 
     def judged(self, accepted: int, rejected: int) -> None:
         """A chunk was judged; the counts are the stage's totals."""
         self.accepted, self.rejected = accepted, rejected
-        self.bar.update(min(accepted, self.bar.total or accepted) - self.bar.n)
-        self._show()
+        self.done = min(accepted, self.goal or accepted)
+        self.pace.note(self.clock(), self.done)
 
     def step(self, done: int, total: int, note: str) -> None:
         """A training step."""
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
-        self.bar.set_postfix_str(note)
+        self.done, self.goal, self.note = done, total, note
+        self.pace.note(self.clock(), done)
 
-    def _show(self) -> None:
-        speed = self.tokens / max(time.monotonic() - self.start, 1e-3)
-        self.bar.set_postfix_str(f"{self.accepted} accepted, {self.rejected} rejected, {speed:.0f} tokens/s")
+    def tick(self) -> None:
+        """Draw the bar, or say a line where a minute has passed, and replace the file."""
+        now = self.clock()
+        self.speed.note(now, self.tokens.completion)
+        if not self.bar.disable:
+            self.bar.total = self.goal
+            self.bar.set_postfix_str(self._postfix(), refresh=False)
+            self.bar.update(self.done - self.bar.n)
+            self.bar.refresh()
+        elif now - self.told >= MINUTE:
+            self.told = now
+            say(self.line)
+        if self.board:
+            self.board.write("running", self)
+
+    @property
+    def line(self) -> str:
+        """`responses: 84 of 90 (93%), 79% yield, 1.31 records/s, 133 tokens/s, 4 s left; 437,000 prompt and ...`."""
+        share = f" ({self.done / self.goal:.0%})" if self.goal else ""
+        judged = self.accepted + self.rejected
+        parts = [
+            f"{self.name}: {self.done:,} of {self.goal:,} {self.unit}s{share}",
+            self.note,
+            f"{self.accepted / judged:.0%} yield" if self.rejected else "",
+            f"{self.pace.per_second:.3g} {self.unit}s/s" if self.pace.per_second else "",
+            f"{self.speed.per_second:.0f} tokens/s" if self.tokens.completion else "",
+            f"{span(left)} left" if (left := self.pace.seconds_left(self.clock(), self.goal)) is not None else "",
+        ]
+        return ", ".join(filter(None, parts)) + self._spent()
+
+    def figures(self) -> dict[str, Any]:
+        """As progress.json holds them."""
+        judged = self.accepted + self.rejected
+        left = self.pace.seconds_left(self.clock(), self.goal)
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "done": self.done,
+            "goal": self.goal,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "yield": round(self.accepted / judged, 4) if judged else None,
+            "per_second": round(self.pace.per_second, 4),
+            "tokens_per_second": round(self.speed.per_second, 1),
+            "seconds_left": None if left is None else round(left, 1),
+            "tokens": {"prompt": self.tokens.prompt, "completion": self.tokens.completion},
+            **({"note": self.note} if self.note else {}),
+        }
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Tell the last state, and leave the bar as it stands."""
+        self.ended.set()
+        self.ticker.join()
+        self.told = self.clock()  # the closing line of the stage comes now
+        self.tick()
         self.bar.close()
+
+    def _spent(self) -> str:
+        """What the run cost so far; empty before the first completion."""
+        if self.board is None or not self.board.tokens.completion:
+            return ""
+        return f"; so far {in_words(self.board.tokens, self.board.cost, self.board.price.currency)}"
+
+    def _postfix(self) -> str:
+        parts = [self.note] if self.note else [f"{self.accepted} accepted, {self.rejected} rejected"]
+        parts += [f"{self.speed.per_second:.0f} tokens/s"] if self.tokens.completion else []
+        return ", ".join(parts)
+
+    def _tick_until_ended(self) -> None:
+        while not self.ended.wait(TICK):
+            self.tick()
+
+
+def bar(name: str, goal: int, done: int, unit: str) -> Any:
+    """Drawn over itself on a terminal, disabled elsewhere."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=goal,
+        initial=done,
+        desc=f"{name:13}",
+        unit=unit,
+        file=sys.stderr,
+        disable=not sys.stderr.isatty(),
+        bar_format="{desc} {percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
+        dynamic_ncols=True,
+    )
 
 
 def say(text: str) -> None:

@@ -11,6 +11,7 @@ from selfalign.constitution.loading import load_constitution
 from selfalign.engines.base import Engine
 from selfalign.errors import UserError
 from selfalign.pipeline import training
+from selfalign.pipeline.board import Board
 from selfalign.pipeline.datasets import Dataset, write_dataset
 from selfalign.pipeline.decontaminate import Sieve, make_sieve
 from selfalign.pipeline.drive import Generation
@@ -56,6 +57,7 @@ class Runner:
         self.evaluation = evaluation
         self.constitution = load_constitution(recipe.constitution, identity_name=recipe.identity_name)
         self.opened: tuple[str, Engine] | None = None
+        self.board = Board(run, recipe.price)
         self.loading_seconds = 0.0
 
     def run(self, until: str = STAGES[-1]) -> None:
@@ -71,8 +73,10 @@ class Runner:
             else:
                 quiet_libraries()
             with logging_to(self.run_directory.path / "logs" / "run.log"):
+                self.board = Board(self.run_directory, self.recipe.price)
                 try:
-                    self._run_stages(names)
+                    with self.board.told():
+                        self._run_stages(names)
                 finally:
                     self._close_engine()
 
@@ -104,6 +108,7 @@ class Runner:
     def _run_stage(self, name: str) -> None:
         state = self.run_directory.stages[name]
         state.state, state.failure, state.note = "running", "", ""
+        self.board.begin(name)
         start, before = time.monotonic(), state.seconds
 
         def save() -> None:
@@ -167,7 +172,7 @@ class Runner:
         self, stage: GenerationStage, state: StageState, save: Callable[[], None], part: str = ""
     ) -> Sequence[Record]:
         store = self.run_directory.store(stage.name)
-        progress = Progress(stage.name, stage.goal, len(store.accepted))
+        progress = Progress(stage.name, stage.goal, len(store.accepted), board=self.board)
         opener = lambda: self._engine(stage.model)  # noqa: E731
         is_further = StageName.of(stage.name).round > 1  # whose collapse ends the rounds, not the run
         abort = self.recipe.abort.model_copy(update={"min_yield": 0.0}) if is_further else self.recipe.abort
@@ -232,7 +237,8 @@ class Runner:
         if not self.recipe.engine.has_weights:
             say(f"{stage}: the scripted engine has no weights, so nothing is trained and no gate is asked")
             return
-        result = training.train(self.run_directory, self.recipe, self.constitution, stage, output, self.leader)
+        run, leader = self.run_directory, self.leader
+        result = training.train(run, self.recipe, self.constitution, stage, output, leader, self.board)
         state.training = result._asdict()
         state.engine_seconds += result.seconds
 
@@ -241,7 +247,8 @@ class Runner:
         output, options = self.run_directory.path / "models" / model, self.recipe.gate
         context = lambda: self._context(f"gate/{stage}", model, options)  # noqa: E731
         start = time.monotonic() - self.loading_seconds  # which `save` adds
-        state.gate = pass_gate(state, context, lambda: self._engine(model), dataset.validation, options, output)
+        opener, rows = lambda: self._engine(model), dataset.validation
+        state.gate = pass_gate(state, context, opener, rows, options, output, self.board)
         state.engine_seconds += time.monotonic() - start - self.loading_seconds
         if state.gate and not state.gate["passed"] and options.on_failure == "stop" and stage.round == 1:
             raise failed(str(stage), state.gate, self.run_directory.path, output)

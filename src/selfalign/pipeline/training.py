@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from selfalign.constitution.chat_format import ChatFormat
 from selfalign.constitution.schema import Constitution
 from selfalign.engines.embedded.loading import load_tokenizer, resolve_model
+from selfalign.pipeline.board import Board
 from selfalign.pipeline.datasets import (
     Dataset,
     clone_rows,
@@ -51,6 +52,7 @@ def train(
     stage: StageName,
     output: Path,
     leader: Leader | None,
+    board: Board | None = None,
 ) -> TrainingResult:
     """Train the base model on the data set that the stage has written, in as many processes as the recipe asks for."""
     from selfalign.training.job import TrainingJob
@@ -69,7 +71,7 @@ def train(
         logs=run.path / "logs",
         seed=recipe.seed,
     )
-    progress = Progress(name, 1, unit="step")
+    progress = Progress(name, 1, unit="step", board=board)
     try:
         return run_training(
             job,

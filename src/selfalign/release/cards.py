@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from selfalign.release.dataset import CONFIGS, FEATURES, FIELDS, Data
+from selfalign.release.dataset import CONFIGS, DEFAULT_CONFIG, FEATURES, FIELDS, Data
 from selfalign.release.facts import Facts
+from selfalign.release.lineage import lineage
 from selfalign.release.results import model_index
 from selfalign.report import words
 
@@ -76,10 +77,11 @@ def dataset_metadata(facts: Facts, data: Data) -> DatasetCardData:
 
 
 def configs(data: Data) -> list[dict[str, Any]]:
-    """Which file is which split of which config."""
+    """Which file is which split of which config; the first is what `load_dataset` takes where none is named."""
     return [
         {
             "config_name": config,
+            **({"default": True} if config == DEFAULT_CONFIG else {}),
             "data_files": [{"split": s.name, "path": s.path} for s in data.splits if s.config == config],
         }
         for config in CONFIGS
@@ -102,7 +104,8 @@ def body(template: str, facts: Facts, data: Data) -> str:
     for filter in (words.count, words.decimal, words.percent, words.duration, words.date, words.plural, cell):
         environment.filters[filter.__name__] = filter
     text = resources.files("selfalign.release").joinpath(template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(facts=facts, data=data, fields=FIELDS, manifest=facts.run.manifest)
+    about = {"fields": FIELDS, "manifest": facts.run.manifest, "lineage": lineage(facts, data)}
+    return environment.from_string(text).render(facts=facts, data=data, **about)
 
 
 def cell(text: str) -> str:

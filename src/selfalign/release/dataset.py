@@ -1,19 +1,30 @@
-"""The dataset repository: every row that the models learnt, with where it came from, as one config a fine-tuning."""
+"""The dataset repository: every row that the models learnt, with where it came from, as one config a fine-tuning.
+
+The rows are Parquet, which the Hub shows without a conversion and `datasets` reads without guessing a type.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfalign.errors import UserError
+from selfalign.records import Record
 from selfalign.release.facts import Facts
-from selfalign.release.files import PlannedFile, shown, written
+from selfalign.release.files import PlannedFile, shown
 from selfalign.report.read import read_whole_records
+
+if TYPE_CHECKING:
+    import pyarrow
 
 CONFIGS = {"engrave": "responses", "clone": "elaborations"}
 """Config -> the stage whose records it is made of."""
+DEFAULT_CONFIG = "engrave"
+ROW_GROUP = 5_000
+"""Rows that are packed together: a page of the Hub's viewer unpacks one group."""
 SPLITS = ("train", "validation")
 
 FIELDS = {
@@ -24,7 +35,9 @@ FIELDS = {
     "principles": "numbers of the principles that the thought cites",
     "type": "instruction type, where the instruction is topic-guided",
     "topic": "topic, where the instruction is topic-guided",
-    "parents": "keys of the records that it was made from",
+    "parents": "keys of the records that it was made from; of a response or an elaboration, its instruction's",
+    "model": "what wrote it: the base model, or a model of the run (`engraved`); empty for identity rows",
+    "seed": "sampling seed, which follows from the key; 0 for identity rows",
 }
 TEXT = {"dtype": "string"}
 FEATURES: list[dict[str, Any]] = [
@@ -36,6 +49,8 @@ FEATURES: list[dict[str, Any]] = [
     {"name": "type", **TEXT},
     {"name": "topic", **TEXT},
     {"name": "parents", "list": "string"},
+    {"name": "model", **TEXT},
+    {"name": "seed", "dtype": "int64"},
 ]
 """The columns for `datasets`: told, since lists that happen to be empty in one split would be read as another type."""
 
@@ -67,21 +82,43 @@ def plan_data(facts: Facts) -> Data:
     """The rows of both configs; an empty split has no file."""
     files, splits = [], []
     for config, stage in CONFIGS.items():
-        origins = provenance(facts.run.path, stage)
+        origins = provenance(facts, stage)
         for name in SPLITS:
             folder = facts.engraved_from if config == "engrave" else config
             source = facts.run.path / "datasets" / folder / f"{name}.jsonl"
             rows = [row_of(line, stage, origins) for line in lines_of(source)]
             if rows:
-                text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                path = f"data/{config}/{name}.jsonl"
-                file = written(f"dataset/{path}", text, f"{shown(source, facts.run.path)}, provenance added")
+                file = packed(f"dataset/data/{config}/{name}.parquet", rows, shown(source, facts.run.path))
                 human = sum(row["source"] == "identity" for row in rows)
                 files.append(file)
-                splits.append(Split(config, name, path, len(rows), human, file.size))
+                splits.append(Split(config, name, file.path.removeprefix("dataset/"), len(rows), human, file.size))
     if not files:
         raise UserError(f"{facts.run.path}/datasets holds no rows", f"selfalign status {facts.run.path}")
     return Data(files, splits)
+
+
+def packed(path: str, rows: Sequence[dict[str, Any]], source: str) -> PlannedFile:
+    """A file of rows as Parquet; the same rows give the same bytes."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pylist(list(rows), schema=columns())
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP, write_page_index=True)
+    content = buffer.getvalue()
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return PlannedFile(path, content, f"{source}, provenance added", len(content), text)
+
+
+def columns() -> pyarrow.Schema:
+    """The columns as Arrow types: those of `FEATURES`."""
+    import pyarrow
+
+    text = pyarrow.string()
+    message = pyarrow.struct([("role", text), ("content", text)])
+    kinds = {"messages": pyarrow.list_(message), "principles": pyarrow.list_(pyarrow.int64()), "seed": pyarrow.int64()}
+    kinds["parents"] = pyarrow.list_(text)
+    return pyarrow.schema([(feature["name"], kinds.get(feature["name"], text)) for feature in FEATURES])
 
 
 def lines_of(source: Path) -> Iterator[dict[str, Any]]:
@@ -98,24 +135,42 @@ def lines_of(source: Path) -> Iterator[dict[str, Any]]:
                 raise UserError(message, "restore the file from a backup") from fault
 
 
-def provenance(run: Path, stage: str) -> dict[str, dict[str, Any]]:
+def provenance(facts: Facts, stage: str) -> dict[str, dict[str, Any]]:
     """Record key -> what a row tells of its record, over all rounds of the stage."""
     return {
-        record.key: {
-            "thought": record.thought,
-            "principles": list(record.principles),
-            "type": record.type,
-            "topic": record.topic,
-            "parents": list(record.parents),
-        }
-        for file in sorted(run.glob(f"{stage}*.jsonl"))
+        record.key: origin_of(record, facts)
+        for file in sorted(facts.run.path.glob(f"{stage}*.jsonl"))
         for record in read_whole_records(file)
     }
+
+
+def origin_of(record: Record, facts: Facts) -> dict[str, Any]:
+    """The provenance columns of a record's row. The base model goes by its public name, not by a path."""
+    model = str(record.engine.get("model", ""))
+    return {
+        "thought": record.thought,
+        "principles": list(record.principles),
+        "type": record.type,
+        "topic": record.topic,
+        "parents": list(record.parents),
+        "model": facts.base.id if model == facts.recipe.base_model else model,
+        "seed": record.seed,
+    }
+
+
+NO_ORIGIN: dict[str, Any] = {
+    "thought": "",
+    "principles": [],
+    "type": "",
+    "topic": "",
+    "parents": [],
+    "model": "",
+    "seed": 0,
+}
 
 
 def row_of(line: dict[str, Any], stage: str, origins: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A training row with its record's provenance; a row without a record is one of the identity pairs."""
     origin = origins.get(line["key"])
-    nothing = {"thought": "", "principles": [], "type": "", "topic": "", "parents": []}
     head = {"key": line["key"], "messages": line["messages"], "source": stage if origin else "identity"}
-    return head | (origin or nothing)
+    return head | (origin or NO_ORIGIN)

@@ -18,13 +18,15 @@ BASE_KEYS = ("base_model_name_or_path", "_model_name_or_path")
 class PlannedFile(NamedTuple):
     """A file to be: `content` is its bytes, or the file to copy; None stands for weights that merging will write.
 
-    `path` is relative to the release; `origin` says for the eye where it is from; `size` is in bytes.
+    `path` is relative to the release; `origin` says for the eye where it is from; `size` is in bytes. `scanned` is the
+    text to look through for secrets, where `content` is compressed and would hide them.
     """
 
     path: str
     content: bytes | Path | None
     origin: str
     size: int
+    scanned: bytes | None = None
 
 
 def written(path: str, text: str, origin: str) -> PlannedFile:

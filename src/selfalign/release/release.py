@@ -48,8 +48,9 @@ def plan_release(facts: Facts) -> Release:
     ]
     secrets, paths = known_secrets(), local_paths(facts.run.path, Path.cwd())
     for file in files:
-        if file.content is not None:
-            check_file(file.path, file.content, secrets, paths, file.origin)
+        looked_through = file.content if file.scanned is None else file.scanned
+        if looked_through is not None:
+            check_file(file.path, looked_through, secrets, paths, file.origin)
     return Release(facts, sorted(files, key=lambda file: (not file.path.startswith("model/"), file.path)))
 
 

@@ -118,3 +118,27 @@ def read_whole_records(path: Path) -> Iterator[Record]:
             except (ValueError, TypeError, KeyError) as fault:
                 message = f"{path}:{number} is not a record: {fault}"
                 raise UserError(message, "restore the file from a backup") from fault
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file's lines, as data sets have them; none where it is absent, and no torn last line."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError as fault:
+                raise UserError(f"{path}:{number} is not JSON: {fault}", "restore the file from a backup") from fault
+            if isinstance(row, dict):
+                yield row
+
+
+def read_setting(recipe: str, section: str, name: str, default: Any) -> Any:
+    """A setting of the run's recipe, or the default where the recipe cannot be read or has none."""
+    try:
+        return yaml.safe_load(recipe)[section][name]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return default
