@@ -34,6 +34,7 @@ COMMANDS = {
     "plan": Command("plan", "which tensor x pipeline x data layout for N GPUs, and why"),
     "eval": Command("eval", "measure a model on benchmarks, with intervals"),
     "compare": Command("compare", "hold models and the stages of runs against each other, in pairs"),
+    "ablate": Command("ablate", "what a principle, an exemplar, a type or the thoughts are worth, in pairs"),
     "chat": Command("chat", "talk to a model in the terminal"),
     "serve": Command("serve", "serve a run's models: OpenAI API and chat page"),
     "models": Command("models", "what may stand where a command takes MODEL"),

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from selfalign.constitution.schema import Constitution, InstructionType, Principle, TopicSeed, trim
+from selfalign.constitution.schema import Constitution, InstructionType, Principle, TopicSeed, Turn, trim
 
 HEADING = "### "
 USER = f"{HEADING}User\n"
@@ -144,16 +144,21 @@ def principle_line(principle: Principle) -> str:
     return f"{principle.number} ({principle.name}). {principle.text}"
 
 
-def responses_prefix(constitution: Constitution) -> str:
-    """Principles and exemplars: the long prefix that all responses share (about 1,650 tokens for the built-in one)."""
+def responses_prefix(constitution: Constitution, thoughts: bool = True) -> str:
+    """Principles and exemplars: the long prefix that all responses share (about 1,650 tokens for the built-in one).
+
+    Without `thoughts` the exemplars answer at once, as the prompt of `unthinking_prompt` asks.
+    """
     principles = [plain(principle_line(principle)) for principle in constitution.principles]
-    turns = [
-        f"{USER}{plain(turn.user)}\n{THOUGHT}{plain(turn.thought)}\n{ASSISTANT}{plain(turn.response)}\n"
-        for exemplar in constitution.exemplars
-        for turn in exemplar.turns
-    ]
+    turns = [shown_turn(turn, thoughts) for exemplar in constitution.exemplars for turn in exemplar.turns]
     heads = plain(constitution.templates.principles), plain(constitution.templates.exemplars)
     return "\n".join([heads[0], "", *principles, "", heads[1], "", *turns])
+
+
+def shown_turn(turn: Turn, thought: bool) -> str:
+    """A turn of an exemplar, with its thought or without."""
+    thinking = f"{THOUGHT}{plain(turn.thought)}\n" if thought else ""
+    return f"{USER}{plain(turn.user)}\n{thinking}{ASSISTANT}{plain(turn.response)}\n"
 
 
 def thought_prompt(user: str, opening: str = "") -> str:

@@ -12,6 +12,7 @@ from selfalign.constitution.rendering import (
     reply_prompt,
     responses_prefix,
     thought_prompt,
+    unthinking_prompt,
 )
 from selfalign.constitution.schema import Constitution
 from selfalign.engines.base import Completion, Request
@@ -39,14 +40,19 @@ class ResponsesStage:
         instructions: Sequence[Record],
         model: str = "base",
         shown: Constitution | None = None,
+        thinks: bool = True,
     ) -> None:
-        """`shown` is the constitution with the exemplars of this round; no answer may copy any of the others either."""
+        """`shown` is the constitution with the exemplars of this round; no answer may copy any of the others either.
+
+        Where it never `thinks`, exemplars and answers stand under the principles alone: what thoughts are worth.
+        """
         self.name = context.stage
         self.model = model
         self.context = context
         self.options = options
         self.instructions = instructions
-        self.prefix = responses_prefix(shown or context.constitution)
+        self.thinks = thinks
+        self.prefix = responses_prefix(shown or context.constitution, thinks)
         self.opening = context.constitution.templates.thought_opening
         self.names = context.constitution.principle_names
         self.copies_exemplar = CopiesExemplar(context.constitution.exemplar_texts)
@@ -74,22 +80,25 @@ class ResponsesStage:
         return candidates
 
     def _attempt(self, key: str, instruction: Record) -> Generator[Request, Completion, Record]:
+        if not self.thinks:
+            reply = yield self._reply_request(key, unthinking_prompt(instruction.user))
+            return self._with_reply(self._candidate(key, instruction, "", Tokens(), Verdict.accept()), reply)
         completion = yield self._thought_request(key, instruction.user)
         thought = join_thought(self.opening, completion.text)
         verdict = self._thought_verdict(thought, completion, instruction.user)
         candidate = self._candidate(key, instruction, thought, completion.tokens, verdict)
         if not verdict.accepted:
             return candidate
-        reply = yield self._reply_request(key, instruction.user, thought)
+        reply = yield self._reply_request(key, reply_prompt(instruction.user, thought))
         return self._with_reply(candidate, reply)
 
     def _thought_request(self, key: str, user: str) -> Request:
         sampling = self.context.sampling(self.options.thought_tokens, stop=STOP_THOUGHT)
         return self.context.request(key, "thought", thought_prompt(user, self.opening), sampling, self.prefix)
 
-    def _reply_request(self, key: str, user: str, thought: str) -> Request:
+    def _reply_request(self, key: str, prompt: str) -> Request:
         sampling = self.context.sampling(stop=STOP_REPLY, logit_bias=self.options.logit_bias)
-        return self.context.request(key, "reply", reply_prompt(user, thought), sampling, self.prefix)
+        return self.context.request(key, "reply", prompt, sampling, self.prefix)
 
     def _thought_verdict(self, thought: str, completion: Completion, user: str) -> Verdict:
         """A thought that fails needs no reply. Its citations may be an exemplar's, the rest of it may not."""

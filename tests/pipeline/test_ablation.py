@@ -1,0 +1,209 @@
+"""`selfalign ablate`: the responses of a run beside those without one part of its constitution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selfalign.cli.main import main
+from selfalign.constitution.schema import Constitution
+from selfalign.engines.base import Engine, Request
+from selfalign.engines.scripted import ScriptedEngine
+from selfalign.evaluation.ablation import WHOLE, Side, compared
+from selfalign.pipeline import ablation, runner
+from selfalign.pipeline.ablation_loss import rows_without, whole_rows
+from selfalign.recipe import EngineOptions, Recipe
+from selfalign.records import Record, read_records
+from tests.constitution.small import changes
+from tests.support import scripts
+from tests.support.runs import files, small_constitution, small_recipe
+from tests.support.tiny import tiny_model_dir
+
+TEXT = changes(
+    (
+        "A matter of taste, so 2 (balanced & fair) applies,\n          and 1 (ethical) always does.",
+        "1 (ethical) and 2 (balanced & fair) apply.",
+    )
+)
+SIZE = "8"
+Seen: list[Request] = []
+
+
+def watched(request: Request) -> str:
+    """The usual script; what it was asked is kept."""
+    Seen.append(request)
+    return scripts.answer(request)
+
+
+def recipe_file(folder: Path, **changed: Any) -> Path:
+    recipe = small_recipe(folder, TEXT, engine={"script": f"{__name__}:watched"}, **changed)
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A recipe and its run up to the responses."""
+    folder = tmp_path_factory.mktemp("ablation")
+    assert main(["run", str(recipe_file(folder)), "--out", str(folder / "run"), "--until", "responses"]) == 0
+    yield folder
+
+
+def ablate(folder: Path, *arguments: str) -> int:
+    Seen.clear()
+    return main(["ablate", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--sample", SIZE, *arguments])
+
+
+def comparison(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run" / "ablations" / name / "comparison.json").read_text("utf-8"))
+    return found
+
+
+def rows(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["measure"]: row for row in summary["rows"]}
+
+
+def test_only_the_sample_is_answered_anew_and_without_the_principle(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(folder / "run")
+    assert ablate(folder, "--drop-principle", "2") == 0
+    shown = capsys.readouterr().out
+    summary = comparison(folder, "principle-2")
+    assert all("balanced & fair" not in request.prefix for request in Seen)
+    assert all("1 (ethical)" in request.prefix for request in Seen)
+    after = files(folder / "run")
+    assert {name for name in after if before.get(name) != after[name]} - {
+        "run.json",
+        "progress.json",
+        "logs/run.log",
+    } == {name for name in after if name.startswith("ablations/principle-2/")}
+    stored = list(read_records(folder / "run/ablations/principle-2/responses.jsonl"))
+    assert {record.parents[0] for record in stored} <= set(summary["sample"])
+    assert len(summary["sample"]) == int(SIZE)
+    assert summary["responses"]["without 2 (balanced & fair)"] == len(stored)
+    assert "cites 1 (ethical)" in shown
+    assert "without 2 (balanced & fair)" in shown
+
+
+def test_the_use_of_the_principle_itself_is_no_difference(folder: Path) -> None:
+    ablate(folder, "--drop-principle", "2")
+    found = rows(comparison(folder, "principle-2"))
+    assert list(found["cites 2 (balanced & fair)"]["subjects"]) == [WHOLE]
+    assert found["cites 2 (balanced & fair)"]["differences"] == []
+    (difference,) = found["answered"]["differences"]
+    assert (difference["baseline"], difference["n"]) == (WHOLE, int(SIZE))
+
+
+def test_a_second_time_nothing_is_asked_again(folder: Path) -> None:
+    ablate(folder, "--drop-principle", "2")
+    first = comparison(folder, "principle-2")
+    assert ablate(folder, "--drop-principle", "balanced & fair") == 0
+    assert Seen == []
+    assert comparison(folder, "principle-2") == first
+
+
+def test_without_thoughts_the_model_answers_at_once(folder: Path) -> None:
+    assert ablate(folder, "--drop-thoughts") == 0
+    assert Seen
+    assert all("### Internal thought" not in request.prefix + request.prompt for request in Seen)
+    found = rows(comparison(folder, "thoughts"))
+    assert list(found["principles a thought"]["subjects"]) == [WHOLE]
+    assert {record.thought for record in read_records(folder / "run/ablations/thoughts/responses.jsonl")} == {""}
+
+
+def test_another_sample_would_be_mixed_with_the_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ablate(folder, "--drop-principle", "2")
+    assert ablate(folder, "--drop-principle", "2", "--sample", "3") == 2
+    assert "on another sample\n  next: put them back, or make it anew: rm -r " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--drop-principle", "7"], "no principle '7'"),
+        (["--drop-exemplar", "coffee"], "no exemplar 'coffee'"),
+        (["--drop-exemplar", "tea"], "tea is the only exemplar"),
+        (["--drop-type", "sums"], "a type changes no response"),
+        (["--drop-thoughts", "--sample", "0"], "--sample is 0"),
+    ],
+)
+def test_what_cannot_be_left_out_is_told_before_any_work(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    assert ablate(folder, *arguments) == 2
+    assert Seen == []
+    assert reason in capsys.readouterr().err
+
+
+def response(instruction: str, text: str, principles: tuple[int, ...] = ()) -> Record:
+    messages = ({"role": "user", "content": instruction}, {"role": "assistant", "content": text})
+    return Record(
+        key=f"{instruction} {text}", stage="responses", messages=messages, thought="A thought." * bool(principles),  # type: ignore[arg-type]
+        principles=principles, parents=(instruction,),
+    )  # fmt: skip
+
+
+def test_differences_are_over_the_instructions_that_both_sides_answered() -> None:
+    names = {1: "ethical", 2: "fair"}
+    whole = {key: response(key, "Yes it is so.", (1, 2)) for key in "abcd"}
+    other = {key: response(key, "I'm sorry, but I can't help with that.", (1,)) for key in "cde"}
+    sides = {WHOLE: Side(whole, names), "less": Side(other, {1: "ethical"})}
+    losses = {WHOLE: {"x": 1.0, "y": 2.0}, "less": {"x": 1.5, "y": 2.5}}
+    found = {row.measure: row for row in compared("abcdef", sides, losses)}
+    assert {name: figure.value for name, figure in found["answered"].figures.items()} == {WHOLE: 4 / 6, "less": 0.5}
+    (words,) = found["words"].differences
+    assert (words.paired.difference, words.paired.n) == (4.0, 2)
+    assert found["refused"].differences[0].paired.difference == 1.0
+    assert found["principles a thought"].differences[0].paired.difference == -1.0
+    assert "less" not in found["cites 2 (fair)"].figures
+    assert found["held-out loss"].differences[0].paired.difference == pytest.approx(0.5)
+
+
+def test_both_sides_are_measured_on_rows_that_neither_learns() -> None:
+    constitution: Constitution = small_constitution(TEXT)
+    recipe = Recipe.model_validate({"engrave": {"validation_rows": 2}})
+    whole = [response(f"question {i}", "yes", (1,)) for i in range(20)]
+    without = [response(f"question {i}", "no", (1,)) for i in range(3, 20)]
+    first = whole_rows(recipe, constitution, whole)
+    second = rows_without(recipe, constitution, whole, without)
+    assert first.validation == second.validation
+    held = {row.messages[0]["content"] for row in first.validation}
+    assert len(held) == 2
+    assert held.isdisjoint(row.messages[0]["content"] for row in (*first.train, *second.train))
+
+
+def opened(options: EngineOptions, model: str) -> Engine:
+    """The base model's texts are scripted; what is trained is really trained."""
+    return ScriptedEngine(watched)
+
+
+@pytest.mark.slow
+def test_a_type_is_left_out_of_the_training_and_the_losses_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "open_engine", opened)
+    monkeypatch.setattr(ablation, "open_engine", opened)
+    base = tiny_model_dir(tmp_path / "tiny")
+    data = small_recipe(tmp_path, TEXT).model_dump(mode="json")
+    data |= {"base_model": str(base), "engine": {"kind": "embedded", "dtype": "float32"}}
+    data["instructions"] |= {"topic_guided": 16, "self_instruct": 10}
+    data["engrave"] |= {"validation_rows": 4, "identity_copies": 0, "max_length": 640, "warmup_steps": 0}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    for part in (["--drop-type", "sums"], ["--drop-principle", "2"]):
+        assert ablate(tmp_path, *part, "--sample", "24") == 0
+    shown = capsys.readouterr().out
+    assert "held-out loss" in shown
+    of_type, of_principle = comparison(tmp_path, "type-sums"), comparison(tmp_path, "principle-2")
+    assert [row["measure"] for row in of_type["rows"]] == ["held-out loss"]
+    assert of_type["responses"][WHOLE] > of_type["responses"]["without type sums"] > 0
+    loss = {name: rows(found)["held-out loss"]["subjects"][WHOLE] for name, found in
+            {"type": of_type, "principle": of_principle}.items()}  # fmt: skip
+    assert loss["type"] == loss["principle"]  # the whole side is trained once
+    assert 1 < loss["type"]["value"] < 9
