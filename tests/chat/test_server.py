@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -112,6 +113,8 @@ def test_choices_have_seeds_of_their_own_and_come_merged() -> None:
             asked = {"model": "scripted", "messages": [{"role": "user", "content": "seed"}], "n": 3, "seed": 11}
             answer = await ask(**asked)
             assert [choice.message.content for choice in answer.choices] == ["11", "12", "13"]
+            one = await ask(**asked | {"n": 1})
+            assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (one.usage.prompt_tokens, 3)
             chunks = [chunk async for chunk in await ask(**asked, stream=True)]
         texts = {0: "", 1: "", 2: ""}
         for chunk in chunks:
@@ -195,6 +198,21 @@ FAULTS = [
     ({"logprobs": True, "top_logprobs": 99}, 400, "top_logprobs is 99"),
     ({"tools": [{"type": "function"}]}, 400, "tools is not supported"),
     ({"min_p": 0.1}, 400, "unknown parameter 'min_p'"),
+    ({"model": "m" * 10_000}, 404, "no model 'mmm"),
+    ({"model": ["scripted"]}, 400, "model"),
+    ({"messages": [None]}, 400, "messages[0].role is 'None'"),
+    ({"messages": [{"role": "user"}]}, 400, "messages[0].content is not text"),
+    ({"messages": [{"role": ["user"], "content": "x"}]}, 400, "messages[0].role"),
+    ({"messages": [HELLO[0], HELLO[0]]}, 400, "turn 2 is of role 'user'"),
+    ({"messages": [HELLO[0], {"role": "system", "content": "x"}]}, 400, "turn 2 is of role 'system'"),
+    ({"temperature": 10**400}, 400, "temperature"),
+    ({"temperature": -1e308}, 400, "temperature"),
+    ({"max_tokens": 1e300}, 400, "max_tokens"),
+    ({"n": 10**400}, 400, "n is 1000"),
+    ({"frequency_penalty": -3}, 400, "frequency_penalty is -3"),
+    ({"seed": 1.5}, 400, "seed"),
+    ({"stop": 5}, 400, "stop"),
+    ({"stream_options": {"include_usage": "perhaps"}}, 400, "stream_options"),
 ]
 
 
@@ -216,7 +234,9 @@ def test_bodies_that_are_no_json_object_are_refused() -> None:
     async def steps() -> None:
         json_type = {"content-type": "application/json"}
         async with serving(max_body=1000) as client:
-            for content in (b"{", b"[]", b"\xff", b'{"model": NaN}', b"[" * 900, b'"\\ud800"', b""):
+            number = b'{"model": "m", "messages": [], "temperature": %s}'
+            numbers = [number % value for value in (b"1e999", b"-1e999", b"Infinity", b"9" * 900)]
+            for content in (b"{", b"[]", b"\xff", b'{"model": NaN}', b"[" * 900, b'"\\ud800"', b"", *numbers):
                 answer = await client.post("/v1/chat/completions", content=content, headers=json_type)
                 assert answer.status_code == 400, content
                 assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -328,5 +348,20 @@ def test_figures_and_documentation_are_there() -> None:
             document = (await client.get("/openapi.json")).json()
             body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
             assert body["schema"]["$ref"].rpartition("/")[2] in document["components"]["schemas"]
+
+    run(steps())
+
+
+def test_the_documentation_loads_nothing_from_other_hosts() -> None:
+    async def steps() -> None:
+        async with serving() as client:
+            page = (await client.get("/docs")).text
+            loaded = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+            assert len(loaded) >= 2
+            for place in loaded:
+                assert place.startswith("/")
+                assert not place.startswith("//")
+                assert (await client.get(place)).status_code == 200
+            assert "https://" not in page
 
     run(steps())

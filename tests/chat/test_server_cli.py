@@ -22,6 +22,9 @@ from tests.support.tiny import tiny_model_dir
         (["--timeout", "inf"], "--timeout is inf"),
         (["--rate", "-1"], "--rate is -1"),
         (["--tensor-parallel-size", "2"], "needs --engine vllm"),
+        (["--vllm-args", "--enforce-eager --seed 1"], "needs --engine vllm"),
+        (["--engine", "vllm", "--rate", "9"], "--rate needs --engine embedded"),
+        (["--engine", "vllm", "--vllm-args='", "--dry-run"], "No closing quotation"),
     ],
 )
 def test_options_that_no_server_runs_with_are_told(
@@ -41,7 +44,9 @@ def test_vllm_is_told_the_model_and_its_template(
 ) -> None:
     monkeypatch.setenv("SELFALIGN_CACHE", str(tmp_path / "cache"))
     model = tiny_model_dir(tmp_path / "tiny")
-    command = command_of(capsys, str(model), "--tensor-parallel-size", "2", "--port", "9000", "--api-key", "s3cret")
+    more = ["--api-key", "s3cret", "--vllm-args=--max-model-len 512 --enforce-eager"]
+    command = command_of(capsys, str(model), "--tensor-parallel-size", "2", "--port", "9000", *more)
+    assert command[-3:] == ["--max-model-len", "512", "--enforce-eager"]
     assert command[command.index("--served-model-name") + 1] == "tiny"
     assert str(model) in command
     template = Path(command[command.index("--chat-template") + 1]).read_text(encoding="utf-8")

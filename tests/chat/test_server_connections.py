@@ -2,94 +2,98 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
-import socket
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from selfalign.chat.remote import Remote
-from selfalign.chat.server.app import create_app
 from selfalign.chat.server.hub import scripted_service
-from selfalign.chat.server.listening import impatient_protocol, open_socket
-from selfalign.chat.server.service import Service
-from selfalign.engines.base import Sampling
+from selfalign.chat.server.settings import Settings
+from selfalign.chat.server.streams import EventStream
+from selfalign.engines.base import Request, Sampling
 from selfalign.errors import UserError
+from tests.support.listening import Listening, listening, until
 from tests.support.runs import small_constitution
 
 HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "word " * 100}], "stream": True}
 
 
-class Listening:
-    """The server in a thread."""
-
-    def __init__(self) -> None:
-        self.service: Service = scripted_service(lambda request: request.prompt, small_constitution(), pause=0.01)
-        self.socket = open_socket("127.0.0.1", 0)
-        self.port = self.socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        protocol = impatient_protocol(head_seconds=0.3, unread_seconds=0.3)
-        config = uvicorn.Config(create_app(self.service), http=protocol, ws="none", log_config=None)
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
-
-    def until_idle(self) -> bool:
-        end = time.monotonic() + 5
-        while self.service.scheduler.users and time.monotonic() < end:
-            time.sleep(0.01)
-        return not self.service.scheduler.users
+def echo(request: Request) -> str:
+    """What was asked; far more than a connection holds unread where that is a flood."""
+    return ("x" * 100_000 + " ") * 300 if "flood" in request.prompt else request.prompt
 
 
 @pytest.fixture
-def listening() -> Iterator[Listening]:
-    server = Listening()
-    server.thread.start()
-    try:
-        httpx.get(f"{server.url}/readyz", timeout=10)
+def server() -> Iterator[Listening]:
+    """It gives a slow connection 0.3 s."""
+    service = scripted_service(echo, small_constitution(), pause=0.01)
+    with listening(service, Settings(body_seconds=0.3), seconds=0.3) as server:
         yield server
-    finally:
-        server.server.should_exit = True
-        server.thread.join(10)
 
 
-def test_a_head_that_drips_is_cut_off_and_a_client_that_leaves_frees_its_slot(listening: Listening) -> None:
-    with socket.create_connection(("127.0.0.1", listening.port), timeout=5) as drip:
+def test_a_head_that_drips_is_cut_off_and_a_client_that_leaves_frees_its_slot(server: Listening) -> None:
+    with server.connect() as drip:
         drip.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
         with contextlib.suppress(ConnectionResetError):
             assert drip.recv(100) == b""
-    with httpx.stream("POST", f"{listening.url}/v1/chat/completions", json=HELLO, timeout=10) as answer:
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=HELLO, timeout=10) as answer:
         next(answer.iter_lines())
-        assert listening.service.scheduler.users
-    assert listening.until_idle()
-    whole = json.dumps(HELLO | {"stream": False}).encode()
-    with socket.create_connection(("127.0.0.1", listening.port)) as leaving:
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        leaving.sendall(head + b"Content-Length: %d\r\n\r\n" % len(whole) + whole)
-        end = time.monotonic() + 5
-        while not listening.service.scheduler.users and time.monotonic() < end:
-            time.sleep(0.005)
-        assert listening.service.scheduler.users
-    assert listening.until_idle()
+        assert server.service.scheduler.users
+    assert server.until_idle()
+    with server.connect() as leaving:
+        leaving.sendall(server.asking(HELLO | {"stream": False}))
+        assert until(lambda: server.service.scheduler.users)
+    assert server.until_idle()
 
 
-def test_a_stop_lets_streams_finish(listening: Listening) -> None:
-    with httpx.stream("POST", f"{listening.url}/v1/chat/completions", json=HELLO, timeout=10) as answer:
+def test_a_crowd_that_never_reads_or_never_ends_is_closed_and_everyone_else_is_served(server: Listening) -> None:
+    """200 connections: heads and bodies that drip, and readers that do not read."""
+    crowd = [server.connect() for _ in range(200)]
+    try:
+        for number, one in enumerate(crowd):
+            whole = server.asking(HELLO)
+            one.sendall(whole[: (20, -20, len(whole))[number % 3]])
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=HELLO | {"stream": False}, timeout=60)
+        assert answer.status_code == 200
+        assert server.until_idle()
+        for one in crowd[:2]:  # a head without its end is cut off, a body without its end answered so
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(1000)[:12] in (b"", b"HTTP/1.1 408")
+    finally:
+        for one in crowd:
+            one.close()
+
+
+def test_a_stream_that_nobody_reads_is_cut_off(server: Listening) -> None:
+    with server.connect() as silent:
+        silent.sendall(server.asking(HELLO | {"messages": [{"role": "user", "content": "flood"}], "max_tokens": 4000}))
+        assert until(lambda: server.service.scheduler.users)
+        assert server.until_idle()
+        assert until(lambda: len(server.server.server_state.connections) == 0)
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := silent.recv(2**20):
+                got = got[-100:] + part
+        assert b"[DONE]" not in got
+
+
+def test_a_stop_lets_streams_finish(server: Listening) -> None:
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=HELLO, timeout=10) as answer:
         lines = answer.iter_lines()
         next(lines)
-        listening.server.should_exit = True
+        server.server.should_exit = True
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    listening.thread.join(10)
-    assert not listening.thread.is_alive()
-    assert not listening.service.ready()
+    server.thread.join(10)
+    assert not server.thread.is_alive()
+    assert not server.service.ready()
 
 
-def test_the_terminals_client_streams_from_it_and_tells_faults_in_one_line(listening: Listening) -> None:
-    remote = Remote(listening.url)
+def test_the_terminals_client_streams_from_it_and_tells_faults_in_one_line(server: Listening) -> None:
+    remote = Remote(server.url)
     assert remote.models() == ["scripted", "scripted+principles"]
     pieces = list(remote.stream("scripted", [{"role": "user", "content": "hello"}], Sampling(max_tokens=50)))
     assert len(pieces) > 1
@@ -98,3 +102,35 @@ def test_the_terminals_client_streams_from_it_and_tells_faults_in_one_line(liste
         list(remote.stream("gpt-4", [{"role": "user", "content": "hello"}], Sampling()))
     with pytest.raises(UserError, match="Connection error"):
         Remote("http://127.0.0.1:9").models()
+
+
+def test_an_answer_is_ended_with_a_connection_that_ends_before_anything_is_sent() -> None:
+    ended = []
+
+    async def events() -> AsyncIterator[Any]:
+        try:
+            yield "begun"
+            yield "more"
+        finally:
+            ended.append(True)
+
+    async def steps() -> None:
+        answer: Any = events()
+        await anext(answer)
+        sending = asyncio.Event()
+
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            await sending.wait()
+
+        async def body() -> AsyncIterator[str]:
+            async for text in answer:
+                yield text
+
+        stream: Any = EventStream
+        await stream(body(), answer)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+        assert ended
+
+    asyncio.run(asyncio.wait_for(steps(), 30))

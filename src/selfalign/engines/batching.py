@@ -70,7 +70,7 @@ class Batcher(Protocol):
         ...
 
     def drop(self, key: str) -> None:
-        """Give a request up; its slot is free for the next step. Unknown keys are let be."""
+        """Give a request up; its slot is free for the next step. Unknown keys are let be. Raises BatchFailed alone."""
         ...
 
     def step(self) -> list[Progress]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from openai.types import Completion, CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic_core import to_json
 
 from selfalign.chat.server.models import Cited
 from selfalign.chat.server.service import End, Piece
@@ -29,9 +30,10 @@ class Head(NamedTuple):
         return cls(f"{kind}-{uuid.uuid4().hex}", int(time.time()), model)
 
 
-def usage_of(ends: Iterable[End]) -> dict[str, Any]:
-    """Tokens read and written for all choices."""
-    total = sum((end.tokens for end in ends), Tokens())
+def usage_of(ends: Iterable[End], choices: int) -> dict[str, Any]:
+    """Tokens of the prompts, each counted once for all of its `choices`, and of the answers."""
+    counts = [end.tokens if end.choice % choices == 0 else Tokens(0, end.tokens.completion) for end in ends]
+    total = sum(counts, Tokens())
     return CompletionUsage(
         prompt_tokens=total.prompt,
         completion_tokens=total.completion,
@@ -44,12 +46,33 @@ def principles_of(cited: Sequence[Cited]) -> list[dict[str, Any]]:
     return [one._asdict() for one in cited]
 
 
-class ChatAnswer:
-    """`/v1/chat/completions`. The thought is `reasoning_content`, as other servers name it; `principles` beside it."""
+class Frames:
+    """The JSON around the text of an answer's chunks: made by the package's types once a choice, not once a token."""
 
-    def __init__(self, model: str, dropped_turns: int) -> None:
+    def __init__(self, head: Head) -> None:
+        self.mark = f"the text of {head.id}"
+        self.made: dict[tuple[int, str], tuple[str, str]] = {}
+
+    def chunk(self, choice: int, field: str, text: str, make: Callable[[str], str]) -> str:
+        """What `make(text)` would give; `field` says where in the chunk the text stands."""
+        if (choice, field) not in self.made:
+            before, _, after = make(self.mark).partition(to_json(self.mark).decode())
+            self.made[choice, field] = (before, after)
+        before, after = self.made[choice, field]
+        return f"{before}{to_json(text).decode()}{after}"
+
+
+class ChatAnswer:
+    """`/v1/chat/completions`. The thought is `reasoning_content`, as other servers name it; `principles` beside it.
+
+    `choices` is how many answers there are to a prompt.
+    """
+
+    def __init__(self, model: str, dropped_turns: int, choices: int) -> None:
         self.head = Head.of("chatcmpl", model)
+        self.frames = Frames(self.head)
         self.dropped_turns = dropped_turns
+        self.choices = choices
 
     def first(self, choice: int) -> str:
         """The chunk that opens a choice, and tells how many turns were left out."""
@@ -57,9 +80,10 @@ class ChatAnswer:
 
     def piece(self, piece: Piece) -> str:
         """A chunk of text, or of thought."""
-        delta = {"reasoning_content": piece.thought} if piece.thought else {"content": piece.text}
-        logs: dict[str, Any] = {"logprobs": chat_logprobs(piece.chances)} if piece.chances else {}
-        return self._chunk(piece.choice, delta, **logs)
+        field, text = ("reasoning_content", piece.thought) if piece.thought else ("content", piece.text)
+        if piece.chances:
+            return self._chunk(piece.choice, {field: text}, logprobs=chat_logprobs(piece.chances))
+        return self.frames.chunk(piece.choice, field, text, lambda said: self._chunk(piece.choice, {field: said}))
 
     def last(self, end: End) -> str:
         """The chunk that closes a choice."""
@@ -68,7 +92,7 @@ class ChatAnswer:
 
     def usage(self, ends: Sequence[End]) -> str:
         """The chunk with the token counts, which has no choices."""
-        return self._json([], usage=usage_of(ends))
+        return self._json([], usage=usage_of(ends, self.choices))
 
     def whole(self, ends: Sequence[End], chances: Sequence[Sequence[TokenChance]], wanted: bool) -> dict[str, Any]:
         """The answer in one."""
@@ -81,7 +105,12 @@ class ChatAnswer:
             }
             for number, end in enumerate(ends)
         ]
-        fields = {**self.head._asdict(), "object": "chat.completion", "choices": choices, "usage": usage_of(ends)}
+        fields = {
+            **self.head._asdict(),
+            "object": "chat.completion",
+            "choices": choices,
+            "usage": usage_of(ends, self.choices),
+        }
         answer = ChatCompletion.model_validate(fields | {"dropped_turns": self.dropped_turns})
         return answer.model_dump(mode="json", exclude_unset=True)
 
@@ -121,8 +150,10 @@ def token_logprob(token: str, value: float) -> dict[str, Any]:
 class TextAnswer:
     """`/v1/completions`."""
 
-    def __init__(self, model: str, dropped_turns: int = 0) -> None:
+    def __init__(self, model: str, dropped_turns: int, choices: int) -> None:
         self.head = Head.of("cmpl", model)
+        self.frames = Frames(self.head)
+        self.choices = choices
         self._written: dict[int, int] = {}
 
     def first(self, choice: int) -> str:
@@ -131,10 +162,16 @@ class TextAnswer:
 
     def piece(self, piece: Piece) -> str:
         """A chunk of text."""
+        if not piece.chances:
+            return self.frames.chunk(
+                piece.choice, "text", piece.text, lambda said: self._text(piece.choice, said, None)
+            )
         offset = self._written.get(piece.choice, 0)
         self._written[piece.choice] = offset + sum(len(chance.token) for chance in piece.chances)
-        logs = text_logprobs(piece.chances, offset) if piece.chances else None
-        return self._json([{"index": piece.choice, "text": piece.text, "logprobs": logs, "finish_reason": None}])
+        return self._text(piece.choice, piece.text, text_logprobs(piece.chances, offset))
+
+    def _text(self, choice: int, text: str, logs: dict[str, Any] | None) -> str:
+        return self._json([{"index": choice, "text": text, "logprobs": logs, "finish_reason": None}])
 
     def last(self, end: End) -> str:
         """The chunk that closes a choice."""
@@ -142,7 +179,7 @@ class TextAnswer:
 
     def usage(self, ends: Sequence[End]) -> str:
         """The chunk with the token counts, which has no choices."""
-        return self._json([], usage=usage_of(ends))
+        return self._json([], usage=usage_of(ends, self.choices))
 
     def whole(self, ends: Sequence[End], chances: Sequence[Sequence[TokenChance]], wanted: bool) -> dict[str, Any]:
         """The answer in one."""
@@ -155,7 +192,12 @@ class TextAnswer:
             }
             for number, end in enumerate(ends)
         ]
-        fields = {**self.head._asdict(), "object": "text_completion", "choices": choices, "usage": usage_of(ends)}
+        fields = {
+            **self.head._asdict(),
+            "object": "text_completion",
+            "choices": choices,
+            "usage": usage_of(ends, self.choices),
+        }
         return Completion.model_validate(fields).model_dump(mode="json", exclude_unset=True)
 
     def _json(self, choices: list[dict[str, Any]], **top: Any) -> str:

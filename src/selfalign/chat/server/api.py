@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from openai.types import Model
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from selfalign.chat.server.answers import ChatAnswer, TextAnswer
 from selfalign.chat.server.logs import note
 from selfalign.chat.server.requests import Asked, chat_asked, read_object, text_asked
 from selfalign.chat.server.service import End, Event, Piece, Question, Service, Start
 from selfalign.chat.server.settings import Settings
-from selfalign.chat.server.streams import HEADERS, Events, begun, chunks, together, while_connected
+from selfalign.chat.server.streams import Events, EventStream, begun, chunks, together, while_connected
 from selfalign.engines.batching import TokenChance
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ class Api:
         form = ChatAnswer if asked.messages else TextAnswer
         if not asked.stream:
             dropped, ends, chances = await while_connected(request, collected(events, len(answers)))
-            whole = form(asked.model, dropped).whole(ends, chances, asked.top_logprobs is not None)
+            whole = form(asked.model, dropped, asked.choices).whole(ends, chances, asked.top_logprobs is not None)
             return JSONResponse(whole)
         dropped, first, rest = await while_connected(request, begun(events))
-        body = chunks(form(asked.model, dropped), first, rest, len(answers), asked.include_usage)
-        return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
+        body = chunks(form(asked.model, dropped, asked.choices), first, rest, len(answers), asked.include_usage)
+        return EventStream(body, rest)
 
     def _model(self, name: str) -> dict[str, Any]:
         return Model(id=name, created=self.created, object="model", owned_by="selfalign").model_dump(exclude_unset=True)

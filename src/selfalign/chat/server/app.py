@@ -32,7 +32,7 @@ GONE = 499
 
 def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
     """The application, which starts the service and closes it. The page is mounted by who wants one."""
-    from fastapi import FastAPI
+    from fastapi_offline import FastAPIOffline
 
     settings = settings or Settings()
 
@@ -42,7 +42,8 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
         yield
         service.close()
 
-    app = FastAPI(title="selfalign", version=__version__, lifespan=lifespan, redoc_url=None)
+    # FastAPI's own /docs has the reader's browser fetch its scripts from another host.
+    app: FastAPI = FastAPIOffline(title="selfalign", version=__version__, lifespan=lifespan, redoc_url=None)
     Api(service, settings).mount(app)
     mount_health(app, service)
     mount_nothing(app)

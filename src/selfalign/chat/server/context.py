@@ -30,14 +30,16 @@ class TooLong(UserError):
 def fit(model: ServedModel, messages: Sequence[Message], context_length: int, max_tokens: int, count: Count) -> Fitted:
     """Drop pairs of turns, the oldest first, until the prompt leaves room for the answer (and the thought before it).
 
-    TooLong where the last turn alone does not even fit the context.
+    TooLong where the last turn alone does not even fit the context. A turn has a token at least, so no more turns
+    than the context has tokens are ever looked at.
     """
     room = min(max_tokens, context_length // ANSWER_SHARE)
     system, turns = split_system(messages)
+    pairs = (len(turns) - 1) // 2
     drop = smallest(
-        0,
-        (len(turns) - 1) // 2,
-        lambda pairs: length(model, system, turns[2 * pairs :], count) + room <= context_length,
+        max(0, pairs - context_length // 2),
+        pairs,
+        lambda dropped: length(model, system, turns[2 * dropped :], count) + room <= context_length,
     )
     kept = [*system, *turns[2 * drop :]]
     used = length(model, system, turns[2 * drop :], count)
@@ -56,7 +58,12 @@ def length(model: ServedModel, system: list[Message], turns: list[Message], coun
 
 
 def smallest(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The smallest number from `low` to `high` that holds, `high` where none does; what holds for n does for n + 1."""
+    """The smallest number from `low` to `high` that holds, `high` where none does; what holds for n does for n + 1.
+
+    The lowest is tried first: most conversations fit.
+    """
+    if low < high and holds(low):
+        return low
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)

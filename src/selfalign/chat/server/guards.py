@@ -23,6 +23,9 @@ OPEN = ("/healthz", "/readyz")
 COUNTED = ("/completions", "/queue/join")
 """Ends of the paths that ask for an answer: the API's, and the page's."""
 
+DISCARDED = 64 * 2**20
+"""Bytes beyond the limit that are read and thrown away: a client that still sends does not read its answer."""
+
 CLIENTS = 10_000
 """Clients whose rate is remembered, the one seen longest ago forgotten first."""
 
@@ -141,8 +144,8 @@ class Body:
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body of a POST to /v1, and pass it on whole."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith("/v1"):
+        """Read a body, and pass it on whole. What comes with a GET is let be: nobody reads it."""
+        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
             await self.app(scope, receive, send)
             return
         try:
@@ -159,20 +162,28 @@ class Body:
             await self.app(scope, once(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The body; None where the client went away before its end."""
-        said = headers.get("content-length", "0")
-        size = int(said) if said.isdigit() else 0
-        parts: list[bytes] = []
+        """The body; None where the client went away before its end. One that is too large is not kept."""
+        too_large = Refused(f"the body is larger than {self.most} bytes", "send less", 413)
+        said = headers.get("content-length", "")
+        readable = self.most + (0 if "expect" in headers else DISCARDED)  # who expects a "continue" sends nothing yet
+        if said.isdecimal() and int(said) > readable:
+            raise too_large
+        size, parts = 0, list[bytes]()
         while True:
-            if size > self.most:
-                raise Refused(f"the body is larger than {self.most} bytes", "send less", 413)
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            parts.append(message.get("body", b""))
-            size = sum(map(len, parts))
-            if not message.get("more_body") and size <= self.most:
-                return b"".join(parts)
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self.most + DISCARDED:
+                raise too_large
+            if size <= self.most:
+                parts.append(part)
+            if not message.get("more_body"):
+                break
+        if size > self.most:
+            raise too_large
+        return b"".join(parts)
 
 
 def once(body: bytes, receive: Receive) -> Receive:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from selfalign.engines.batching import Batcher, BatchFailed, Progress, Ticket
@@ -20,6 +22,15 @@ logger = logging.getLogger(__name__)
 
 PROBE_EVERY = 1.0
 """Seconds between two tries of an engine that failed."""
+
+PATIENCE = 10.0
+"""Seconds that an engine may fail such tries before whoever is still in the batch is told."""
+
+STUCK = 120.0
+"""Seconds of a step beyond which nobody else should be sent here."""
+
+CLOSING = 30.0
+"""Seconds that the step in hand may take when the server stops."""
 
 News = Progress | UserError
 
@@ -39,6 +50,14 @@ class User(NamedTuple):
     queue: asyncio.Queue[News]
 
 
+class Failure(NamedTuple):
+    """What is told to the users of a batch that failed."""
+
+    keys: Sequence[str]
+    message: str
+    hint: str
+
+
 class Scheduler:
     """`most` is how many requests may be running and waiting in all."""
 
@@ -50,12 +69,15 @@ class Scheduler:
         self._left: set[str] = set()
         self._wake = threading.Condition()
         self._closing = self._failed = False
+        self._stepping: float | None = None
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
     @property
     def is_ready(self) -> bool:
         """Whether a request that comes now would be worked on."""
-        return self._thread.is_alive() and not self._failed and not self._closing
+        began = self._stepping
+        is_stuck = began is not None and time.monotonic() - began > STUCK
+        return self._thread.is_alive() and not (self._failed or self._closing or is_stuck)
 
     @property
     def waiting(self) -> int:
@@ -72,7 +94,9 @@ class Scheduler:
             self._closing = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(CLOSING)
+            if self._thread.is_alive():
+                logger.error("a step does not end; the process is left without freeing the model")
 
     async def write(self, ticket: Ticket) -> AsyncGenerator[Progress, None]:
         """The progress of a request, the last with its completion.
@@ -110,43 +134,63 @@ class Scheduler:
                 self._wake.notify()
 
     def _run(self) -> None:
-        """Until closed: let in and out, make a step, tell. What no one foresaw fails everyone, and is tried again."""
-        while self._let_in_and_out():
-            try:
-                if self.batcher.is_busy:
-                    self._tell((one.key, one) for one in self.batcher.step())
-            except BatchFailed as fault:
-                self._give_up(fault.keys, fault)
-            except Exception as fault:
-                logger.exception("the engine failed")
-                self._give_up(tuple(self.users), EngineFailed(f"{type(fault).__name__}: {fault}"))
-        self._give_up(tuple(self.users), EngineFailed("the server is stopping"), recover=False)
-        self.batcher.close()
+        """Until closed: let in and out, make a step, tell. What fails is given up, and this thread goes on."""
+        try:
+            while not self._closing:
+                self._let_in_and_out()
+                if self.batcher.is_busy and not self._closing:
+                    self._attempt(self._step)
+        finally:
+            self._closing = True
+            self._tell((key, EngineFailed("the server is stopping")) for key in self._keys())
+            self.batcher.close()
 
-    def _let_in_and_out(self) -> bool:
-        """Wait until there is something to do; false where it is to stop."""
+    def _step(self) -> None:
+        self._stepping = time.monotonic()
+        try:
+            self._tell((one.key, one) for one in self.batcher.step())
+        finally:
+            self._stepping = None
+
+    def _let_in_and_out(self) -> None:
+        """Wait until there is something to do, and do it where it is someone who comes or goes."""
         with self._wake:
             while not (self._closing or self._inbox or self._left or self.batcher.is_busy):
                 self._wake.wait()
             tickets, self._inbox = self._inbox, []
             left, self._left = self._left, set()
-            if self._closing:
-                return False
         for key in left:
-            self.batcher.drop(key)
+            self._attempt(partial(self.batcher.drop, key), key)
         for ticket in tickets:
-            if ticket.request.key not in left:
-                self._add(ticket)
-        return True
+            if ticket.request.key in self.users:  # else gone before it began
+                self._attempt(partial(self.batcher.add, ticket), ticket.request.key)
 
-    def _add(self, ticket: Ticket) -> None:
+    def _attempt(self, work: Callable[[], None], key: str = "") -> None:
+        """Do it. What it raises is told to the users it names, else to `key`, else to everyone in the batch."""
+        if failure := self._failure(work, key):
+            self._give_up(failure)
+
+    def _failure(self, work: Callable[[], None], key: str) -> Failure | None:
+        """What `work` raised, without its traceback, which would hold the memory of the batch that failed."""
         try:
-            self.batcher.add(ticket)
+            work()
+        except BatchFailed as fault:
+            return Failure(fault.keys, fault.message, fault.hint)
         except UserError as fault:
-            self._tell([(ticket.request.key, fault)])
+            if key:
+                self._tell([(key, fault)])
+                return None
+            return Failure(self._keys(), fault.message, fault.hint)
         except Exception as fault:
-            logger.exception("a request could not be begun")
-            self._give_up((ticket.request.key,), EngineFailed(f"{type(fault).__name__}: {fault}"))
+            logger.exception("the engine failed")
+            return Failure((key,) if key else self._keys(), f"{type(fault).__name__}: {fault}", "")
+        return None
+
+    def _keys(self) -> tuple[str, ...]:
+        """Everyone whom the batcher was told of; a stopping server waits for nobody else either."""
+        with self._wake:
+            new = set() if self._closing else {ticket.request.key for ticket in self._inbox}
+            return tuple(key for key in self.users if key not in new)
 
     def _tell(self, news: Iterable[tuple[str, News]]) -> None:
         """Put each into its user's queue, with one call a loop. Who ends is forgotten."""
@@ -163,20 +207,36 @@ class Scheduler:
             except RuntimeError:  # that loop was closed under its users
                 logger.warning("an event loop with %d requests is gone", len(deliveries))
 
-    def _give_up(self, keys: tuple[str, ...], fault: UserError, recover: bool = True) -> None:
-        """Tell the users of a failed batch, and see whether the engine still works before anyone else is let in."""
-        self._failed = recover
+    def _give_up(self, failure: Failure) -> None:
+        """Tell the users of a failed batch, and let nobody in until the engine works again."""
+        self._failed = True
+        self._end(*failure)
+        began = time.monotonic()
+        while not (self._closing or self._works()):
+            if time.monotonic() - began > PATIENCE:
+                self._end(self._keys(), failure.message, "the engine does not come back; try again later")
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing, PROBE_EVERY)
+        self._failed = False
+
+    def _end(self, keys: Sequence[str], message: str, hint: str) -> None:
+        """Write no further for these users, and for those whose slots fail with theirs."""
+        ended = list(keys)
         for key in keys:
-            self.batcher.drop(key)
-        self._tell((key, fault) for key in keys)
-        while self._failed and not self._closing:
             try:
-                self.batcher.probe()
-                self._failed = False
-            except Exception:
-                logger.exception("the engine does not work yet")
-                with self._wake:
-                    self._wake.wait_for(lambda: self._closing, PROBE_EVERY)
+                self.batcher.drop(key)
+            except BatchFailed as fault:
+                ended += fault.keys
+        self._tell((key, EngineFailed(message, hint)) for key in ended)
+
+    def _works(self) -> bool:
+        """Whether the engine writes a token."""
+        try:
+            self.batcher.probe()
+        except Exception as fault:
+            logger.error("the engine does not work yet: %s: %s", type(fault).__name__, fault)
+            return False
+        return True
 
 
 def deliver(deliveries: list[tuple[asyncio.Queue[News], News]]) -> None:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
-from selfalign.chat.server.context import Fitted, fit
+from selfalign.chat.server.context import Fitted, TooLong, fit
 from selfalign.chat.server.metrics import Metrics
 from selfalign.chat.server.models import Cited as Cited
 from selfalign.chat.server.models import Prompt, ServedModel, check_turns
@@ -124,11 +124,12 @@ class Service:
         if model.principled:
             sampling = replace(question.sampling, max_tokens=THOUGHT_TOKENS, stop=(), min_tokens=0)
             prompt = model.thought_prompt(fitted.messages)
-            yield Piece(thought=model.thought_opening)
+            said = model.thought_opening  # with the first token: until then the question may still be refused
             async with aclosing(self.write(model, prompt, sampling, question.seed)) as writing:
                 async for progress in writing:
-                    if progress.text:
-                        yield Piece(thought=progress.text)
+                    if said or progress.text:
+                        yield Piece(thought=said + progress.text)
+                        said = ""
                     if progress.completion:
                         thought = join_thought(model.thought_opening, progress.completion.text)
                         spent = progress.completion.tokens
@@ -147,6 +148,7 @@ class Service:
         """The same events for a raw text, without a chat format; under the principles they stand before it."""
         model = self.model(name)
         prompt = Prompt(f"\n{text}" if model.principled else text, (), model.prefix)
+        await asyncio.to_thread(self._check_length, prompt)
         yield Start(0)
         async with aclosing(self.write(model, prompt, sampling, seed, top_logprobs)) as writing:
             async for progress in writing:
@@ -184,11 +186,17 @@ class Service:
                 yield progress
 
     def _fit(self, model: ServedModel, question: Question) -> Fitted:
-        def count(prompt: Prompt) -> int:
-            return self.batcher.count(prompt.text, prompt.chat_format, prompt.prefix)
-
         room = question.sampling.max_tokens + (THOUGHT_TOKENS if model.principled else 0)
-        return fit(model, question.messages, self.batcher.context_length, room, count)
+        return fit(model, question.messages, self.batcher.context_length, room, self._count)
+
+    def _check_length(self, prompt: Prompt) -> None:
+        """TooLong, before the thread that everyone waits for reads all of it."""
+        used, most = self._count(prompt), self.batcher.context_length
+        if used >= most:
+            raise TooLong(f"the prompt has {used} tokens, the context holds {most}", "shorten the prompt")
+
+    def _count(self, prompt: Prompt) -> int:
+        return self.batcher.count(prompt.text, prompt.chat_format, prompt.prefix)
 
 
 def ended(completion: Completion, thought: str, model: ServedModel, spent: Tokens) -> End:

@@ -8,9 +8,11 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request as HttpRequest
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from selfalign.chat.server.answers import ChatAnswer, TextAnswer
 from selfalign.chat.server.errors import error_body
@@ -24,6 +26,26 @@ Events = AsyncGenerator[Event, None]
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """A proxy shall pass events on as they come."""
+
+
+class EventStream(StreamingResponse):
+    """Sends events until their end or the client's. Then whoever wrote them is told at once, not when memory is tidied:
+
+    a response that is cancelled while it sends leaves its generator where it stands, and one that is cancelled before
+    it sends never begins it.
+    """
+
+    def __init__(self, body: AsyncGenerator[str, None], events: Events) -> None:
+        super().__init__(body, media_type="text/event-stream", headers=HEADERS)
+        self.generators: tuple[AsyncGenerator[Any, None], ...] = (body, events)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for one in self.generators:
+                await one.aclose()
 
 
 class ClientGone(Exception):

@@ -44,6 +44,7 @@ class Served(NamedTuple):
 
 def hand_over(options: argparse.Namespace) -> int:
     """Become `vllm serve`; with --dry-run, print the command."""
+    more = more_options(options.vllm_args)
     served = find_served(options.model)
     template = template_file(served, options)
     place, names = served.base.base, served.adapters
@@ -58,10 +59,19 @@ def hand_over(options: argparse.Namespace) -> int:
     if names:
         command += ["--enable-lora", "--max-lora-rank", str(largest_rank(names)), "--lora-modules"]
         command += [f"{name}={path}" for name, path in names.items()]
+    command += more
     if options.dry_run:
         print(shlex.join(command))
         return 0
     return become(command, options.api_key)
+
+
+def more_options(text: str) -> list[str]:
+    """What the user adds for vLLM, split as a shell would."""
+    try:
+        return shlex.split(text)
+    except ValueError as fault:
+        raise UserError(f"--vllm-args is {text!r}: {fault}", "close the quotation") from fault
 
 
 def find_served(model: str) -> Served:
@@ -144,5 +154,6 @@ def become(command: list[str], api_key: str) -> int:
     if api_key:
         os.environ["VLLM_API_KEY"] = api_key
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    print("selfalign: vLLM has no base+principles, and refuses what is longer than its context", file=sys.stderr)
     print(f"selfalign: {shlex.join(command)}", file=sys.stderr, flush=True)
     os.execvp(command[0], command)

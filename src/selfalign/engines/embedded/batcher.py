@@ -20,8 +20,9 @@ from selfalign.engines.batching import BatchFailed, Progress, Ticket, TokenChanc
 from selfalign.engines.embedded.cache import bytes_per_token
 from selfalign.engines.embedded.decoder import Decoder, Written
 from selfalign.engines.embedded.engine import EmbeddedEngine
+from selfalign.engines.embedded.histories import Histories
 from selfalign.engines.embedded.loading import Source
-from selfalign.engines.embedded.memory import slots_that_fit
+from selfalign.engines.embedded.memory import free_memory, slots_that_fit
 from selfalign.engines.embedded.prefixes import Prefixes
 from selfalign.engines.embedded.row import Row
 from selfalign.engines.streaming import Unfolding, settled
@@ -32,6 +33,9 @@ from selfalign.recipe import EngineOptions
 logger = logging.getLogger(__name__)
 
 PROBE = Ticket(Request("probe", "The", sampling=Sampling(temperature=0.0, max_tokens=1)))
+
+HISTORIES_SHARE = 20
+"""A twentieth of the memory that is free at the start may be taken by earlier turns of conversations."""
 
 
 class LaneKey(NamedTuple):
@@ -44,8 +48,9 @@ class LaneKey(NamedTuple):
 class Reader:
     """What a request's user has been given so far."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, lane: LaneKey) -> None:
         self.row = row
+        self.lane = lane
         self.unfolding = Unfolding(row.tokenization.decode)
         self.sent = self.chances_sent = 0
 
@@ -77,6 +82,8 @@ class EmbeddedBatcher:
         self.context_length = self.engine.context_length
         self.lanes: dict[LaneKey, Decoder] = {}
         self.readers: dict[str, Reader] = {}
+        size = bytes_per_token(self.engine.model.config.get_text_config(), self.engine.dtype.itemsize)
+        self.histories = Histories(free_memory(self.engine.device) // HISTORIES_SHARE // size)
         self.prefixes = {name: Prefixes(self.engine.model) for name in self.adapters}
         # A tokenizer changes its own settings with every call, and tokens are counted by other threads.
         self._counting = Tokenization(copy.deepcopy(self.engine.tokenizer))
@@ -114,27 +121,31 @@ class EmbeddedBatcher:
         lane.slots = self._slots(lane, row)
         lane.add(row)
         self.lanes[key] = lane
-        self.readers[request.key] = Reader(row)
+        self.readers[request.key] = Reader(row, key)
 
     def drop(self, key: str) -> None:
-        """Give a request up."""
-        self.readers.pop(key, None)
-        for lane in self.lanes.values():
-            lane.drop(key)
+        """Give a request up. Raises BatchFailed where its slot cannot be filled by another."""
+        reader = self.readers.pop(key, None)
+        if reader and reader.lane in self.lanes:
+            try:
+                self.lanes[reader.lane].drop(key)
+            except Exception as fault:
+                del self.lanes[reader.lane]
+                raise self._failed(reader.lane, fault) from fault
         self._close_idle()
 
     def step(self) -> list[Progress]:
         """One token for every row of the lane whose turn it is, which goes to the end of the line."""
         key = next(iter(self.lanes))
         lane = self.lanes.pop(key)
-        self.engine.adapters.use(key.adapter)
         try:
+            self.engine.adapters.use(key.adapter)
             written = lane.step()
+            progress = [self.readers[one.row.request.key].progress(one) for one in written]
         except Exception as fault:  # whatever it is, the other lanes' users shall not feel it
-            raise self._failed(lane, fault) from fault
+            raise self._failed(key, fault) from fault
         self.lanes[key] = lane
         self._close_idle()
-        progress = [self.readers[one.row.request.key].progress(one) for one in written]
         for one in progress:
             if one.completion:
                 del self.readers[one.key]
@@ -153,6 +164,7 @@ class EmbeddedBatcher:
         """Free the model, the caches and the prefixes."""
         self.lanes.clear()
         self.readers.clear()
+        self.histories.clear()
         for prefixes in self.prefixes.values():
             prefixes.clear()
             prefixes.model = None
@@ -162,7 +174,8 @@ class EmbeddedBatcher:
         """A new lane; its shared prefix is computed under its own adapter."""
         self.engine.adapters.use(key.adapter)
         shared = self.prefixes[key.adapter].get(prefix)
-        return Decoder(self.engine.model, shared, [], self.engine.ends, self.engine.options.batch_size)
+        engine, histories = self.engine, self.histories.under(key)
+        return Decoder(engine.model, shared, [], engine.ends, engine.options.batch_size, histories)
 
     def _slots(self, lane: Decoder, row: Row) -> int:
         """Rows that the lane may run at once, the longest deciding. What its cache takes already counts as free."""
@@ -177,11 +190,11 @@ class EmbeddedBatcher:
         """A lane without rows gives its cache back."""
         self.lanes = {key: lane for key, lane in self.lanes.items() if lane.is_busy}
 
-    def _failed(self, lane: Decoder, fault: Exception) -> BatchFailed:
-        """Give all rows of the lane up."""
-        keys = tuple(row.request.key for row in [*lane.running, *lane.waiting])
+    def _failed(self, lane: LaneKey, fault: Exception) -> BatchFailed:
+        """Give all rows of the lane up: those that just joined too, which the decoder may hold nowhere by now."""
+        keys = tuple(key for key, reader in self.readers.items() if reader.lane == lane)
         for key in keys:
-            self.readers.pop(key, None)
+            del self.readers[key]
         gc.collect()
         logger.error("a step failed under %d requests", len(keys), exc_info=fault)
         hint = getattr(fault, "hint", "") or "send the request again"

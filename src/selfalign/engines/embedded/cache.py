@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ class SlotCache:
             self.keys[layer][:have, ..., :dim] = keys
             self.values[layer] = values.new_zeros(slots, heads, length, size)
             self.values[layer][:have, :, :dim] = values
+
+    def put(self, slot: int, place: int, layers: Sequence[tuple[Tensor, Tensor]], length: int | None = None) -> None:
+        """Store keys [Hk, D, n] and values [Hk, n, D] per layer from `place` on; their first `length` tokens."""
+        for layer, (keys, values) in enumerate(layers):
+            keys, values = keys[..., :length], values[:, :length]
+            self.keys[layer][slot, ..., place : place + keys.shape[2]] = keys
+            self.values[layer][slot, :, place : place + values.shape[1]] = values
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a slot to another."""

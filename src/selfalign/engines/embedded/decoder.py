@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from selfalign.engines.base import Completion
 from selfalign.engines.embedded.attention import Padded, Prefix, Step
 from selfalign.engines.embedded.cache import SlotCache
+from selfalign.engines.embedded.histories import BatchHistories, joined
+from selfalign.engines.embedded.kernel import kernel_of
 from selfalign.engines.embedded.numerics import check_finite
 from selfalign.engines.embedded.prefixes import forward
 from selfalign.engines.embedded.row import Row
@@ -32,14 +34,25 @@ class Decoder:
     """Writes rows to their end, at most `slots` at once, in the order given. Those running hold slots 0, 1, 2, ...
 
     Rows may join (`add`) and leave (`drop`) between two steps: the cache grows with what is there. Where all rows are
-    known at once, it is made for the largest and never grows.
+    known at once, it is made for the largest and never grows. With `histories`, a row that goes on from one reads only
+    what is new.
     """
 
-    def __init__(self, model: Any, prefix: Prefix, rows: Iterable[Row], ends: set[int], slots: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        prefix: Prefix,
+        rows: Iterable[Row],
+        ends: set[int],
+        slots: int,
+        histories: BatchHistories | None = None,
+    ) -> None:
         import torch
 
         self.model = model
+        self.kernel = kernel_of(model)
         self.prefix = prefix
+        self.histories = histories
         self.waiting = deque(rows)
         self.running: list[Row] = []
         self.slots = min(slots, len(self.waiting)) if self.waiting else slots
@@ -66,10 +79,15 @@ class Decoder:
             started = self._started()
             if started:  # those that run have their room
                 self.cache.grow(len(self.running) + len(started), longest(started))
+                started = [row for row in started if not self._goes_on(row)]
             logits = self._logits(started)
             self.running += started
             tokens = self._sample(logits).tolist()
+        read = [row.length for row in self.running]
         written = [Written(row, row.take(t, t in self.end_ids)) for row, t in zip(self.running, tokens, strict=True)]
+        for slot, (row, completion) in enumerate(written):
+            if completion:
+                self._remember(slot, row, read[slot])
         self._keep([index for index, (_, completion) in enumerate(written) if completion is None])
         return written
 
@@ -80,6 +98,9 @@ class Decoder:
     def drop(self, key: str) -> None:
         """Write no further the row of that request: its slot is free for the next step."""
         self.waiting = deque(row for row in self.waiting if row.request.key != key)
+        for slot, row in enumerate(self.running):
+            if row.request.key == key:
+                self._remember(slot, row, row.length - 1)  # its last token has not been read yet
         self._keep([index for index, row in enumerate(self.running) if row.request.key != key])
 
     def _started(self) -> list[Row]:
@@ -98,7 +119,7 @@ class Decoder:
         import torch
 
         device, decoding = self.model.device, len(self.running)
-        ids = [row.ids[-1] for row in self.running]
+        ids = [(row.ids or row.prompt)[-1] for row in self.running]
         slots = list(range(decoding))
         places = [row.length - 1 for row in self.running]
         kept = list(range(decoding))
@@ -114,6 +135,31 @@ class Decoder:
         logits: Tensor = check_finite(self.model, forward(self.model, flat, step, last), lambda: rows[0].request.key)
         return logits.float()
 
+    def _goes_on(self, row: Row) -> bool:
+        """Let a row whose prompt goes on from a history run, all but its last token read; false where there is none."""
+        import torch
+
+        known = self.histories.find(row.prompt[:-1]) if self.histories and len(row.prompt) > 1 else None
+        if known is None:
+            return False
+        slot, device = len(self.running), self.model.device
+        self.cache.put(slot, 0, known.history.layers, known.length)
+        rest = torch.tensor(row.prompt[known.length : -1], device=device)
+        if len(rest):
+            places = torch.arange(len(rest), device=device)
+            read = SlotCache(self.model.config, 1, len(rest), self.model.dtype, device)
+            padded = Padded(places[None], places, None)
+            step = Step(joined(self.prefix, known), places, read, torch.zeros_like(places), padded=padded)
+            check_finite(self.model, forward(self.model, rest, step, places[-1:]), lambda: row.request.key)
+            self.cache.put(slot, known.length, [(k[0], v[0]) for k, v in zip(read.keys, read.values, strict=True)])
+        self.running.append(row)
+        return True
+
+    def _remember(self, slot: int, row: Row, read: int) -> None:
+        """Keep the first `read` tokens of a row for the turn after it."""
+        if self.histories:
+            self.histories.keep((row.prompt + row.ids)[:read], self.cache, slot)
+
     def _sample(self, logits: Tensor) -> Tensor:
         """The next token of every running row, [rows]."""
         import torch
@@ -127,7 +173,7 @@ class Decoder:
             [row.uniform[len(row.ids)] for row in self.running],
         )
         temperature, top_p, uniform = torch.tensor(columns, device=logits.device).unbind(0)
-        chosen = choose(logits, temperature, top_p, uniform)
+        chosen = choose(logits, temperature, top_p, uniform, self.kernel)
         for index, logs in plain.items():
             self.running[index].note(logs, int(chosen[index]))
         return chosen
