@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from selfalign.errors import UserError
 
@@ -100,15 +108,45 @@ class TopicsOptions(SamplingOptions):
     max_tokens: Positive = option(64, "most new tokens of one completion")
 
 
+SourceFormat = Literal["auto", "sharegpt", "messages", "openassistant", "openorca", "dolly", "alpaca", "list"]
+
+
+class SourceOptions(Section):
+    """Instructions that were written elsewhere; of a conversation the first user turn. A bare path is short for it."""
+
+    path: str = option(
+        ..., "a .json, .jsonl, .csv, .tsv, .parquet or .txt file (also .gz), a folder of them, or a Hub id"
+    )
+    format: SourceFormat = option("auto", "auto looks at the keys of each row")
+    cap: Count = option(0, "most instructions taken, drawn evenly by the recipe's seed; 0 takes all")
+    licence: str = option("", "the licence of the source, kept in every record and told in cards")
+    split: str = option("train", "Hub: the split")
+    config: str = option("", "Hub: the configuration, where there are several")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
 class InstructionsOptions(SamplingOptions):
     """Topic-guided red-teaming and self-instruct (paper: T 1.0, top-p 0.98, 5 shots)."""
 
+    sources: tuple[SourceOptions, ...] = option(
+        (), "instructions from elsewhere: a list of {path, format, cap, licence, split, config}"
+    )
     topic_guided: Count = option(80, "accepted topic-guided instructions wanted")
     self_instruct: Count = option(80, "accepted self-instruct instructions wanted")
     shots: Annotated[int, Field(ge=1, le=20)] = option(5, "worked examples in a prompt")
     min_words: Positive = option(4, "fewest words of an instruction")
     max_words: Positive = option(150, "most words of an instruction")
     novelty: Probability = option(0.7, "highest ROUGE-L F-measure allowed against everything accepted, seeds included")
+
+    @model_serializer(mode="wrap")
+    def _without_no_sources(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys of records stay what they are where there are no sources."""
+        data: dict[str, Any] = whole(self)
+        return {key: value for key, value in data.items() if key != "sources" or value}
 
 
 class ResponsesOptions(SamplingOptions):
@@ -378,8 +416,9 @@ def describe_fault(error: Any) -> str:
 def known_keys(path: tuple[str | int, ...]) -> list[str]:
     """The option names of the section at `path`."""
     section: type[BaseModel] = Recipe
-    for name in path:
-        annotation = section.model_fields[str(name)].annotation
+    for name in (part for part in path if isinstance(part, str)):
+        annotation: Any = section.model_fields[name].annotation
+        annotation = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

@@ -62,7 +62,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of data with its provenance (DESIGN.md section 4)."""
+    """One line of data with its provenance (DESIGN.md section 4).
+
+    An instruction from a source has its `origin`, such as `dolly.jsonl:12`, and the `licence` that the recipe states.
+    """
 
     key: str
     stage: str
@@ -71,6 +74,8 @@ class Record:
     principles: tuple[int, ...] = ()
     type: str = ""
     topic: str = ""
+    origin: str = ""
+    licence: str = ""
     parents: tuple[str, ...] = ()
     seed: int = 0
     engine: dict[str, Any] = field(default_factory=dict)

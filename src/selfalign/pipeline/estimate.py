@@ -41,12 +41,13 @@ def estimate(recipe: Recipe, path: Path, until: str = STAGES[-1]) -> list[StageE
     speed = measured_speed(path)
     constitution = load_constitution(recipe.constitution, identity_name=recipe.identity_name)
     shared = int(len(responses_prefix(constitution)) / CHARACTERS_PER_TOKEN)
-    instructions = recipe.instructions.topic_guided + recipe.instructions.self_instruct
+    made = recipe.instructions.topic_guided + recipe.instructions.self_instruct
+    instructions = made + sum(source.cap for source in recipe.instructions.sources)  # one without a cap is not known
     held_out = min(recipe.evaluate.held_out, instructions // 3)
     train = instructions - held_out
     jobs = {
         "topics": recipe.topics.rounds * len(constitution.instruction_types),
-        "instructions": int(instructions / YIELD["instructions"]),
+        "instructions": int(made / YIELD["instructions"]),
         "responses": int(train * min(recipe.responses.attempts, 1 / YIELD["responses"])),
         "elaborations": train,
         "evaluate": 4 * held_out,

@@ -1,4 +1,4 @@
-"""Stage instructions: topic-guided for (type, topic) pairs, and plain self-instruct from the seeds."""
+"""Stage instructions: those of sources, topic-guided ones for (type, topic) pairs, and plain self-instruct."""
 
 from __future__ import annotations
 
@@ -25,20 +25,24 @@ from selfalign.filters.novelty import Novelty
 from selfalign.filters.start import start
 from selfalign.filters.text_only import text_only
 from selfalign.filters.truncated import truncated
-from selfalign.pipeline.stage import Barrier, Context, Job, Steps, first_rejection, wave
+from selfalign.pipeline.sources.taking import Given
+from selfalign.pipeline.stage import BARRIER, Barrier, Context, Job, Steps, first_rejection, wave
 from selfalign.recipe import InstructionsOptions
 from selfalign.records import Message, Record, Verdict, seed_of
 
 
 class InstructionsStage:
-    """First the topic-guided instructions, then the self-instruct ones; novelty holds over both and the seeds."""
+    """First what sources give, then topic-guided ones, then self-instruct; novelty holds over all and the seeds."""
 
     name = "instructions"
     model = "base"
 
-    def __init__(self, context: Context, options: InstructionsOptions, topics: Sequence[Record]) -> None:
+    def __init__(
+        self, context: Context, options: InstructionsOptions, topics: Sequence[Record], given: Sequence[Given] = ()
+    ) -> None:
         self.context = context
         self.options = options
+        self.given = given
         self.pairs = interleave(topics)
         self.counts = {"topic_guided": 0, "self_instruct": 0}
         self.novelty = Novelty(options.novelty)
@@ -49,11 +53,15 @@ class InstructionsStage:
 
     @property
     def goal(self) -> int:
-        """Instructions wanted, of both kinds."""
-        return (self.options.topic_guided if self.pairs else 0) + self.options.self_instruct
+        """Instructions wanted, of all kinds."""
+        return len(self.given) + (self.options.topic_guided if self.pairs else 0) + self.options.self_instruct
 
     def jobs(self) -> Iterator[Job | Barrier]:
-        """Endless pairs, then endless seed samples, each in waves of as many as are wanted still."""
+        """What is given; then endless pairs and endless seed samples, in waves of as many as are wanted still."""
+        for index, row in enumerate(self.given):
+            yield self.context.job(index, (row.key,), partial(self._given_steps, row=row))
+        if self.given:
+            yield BARRIER
         if self.pairs:
             yield from wave(self._topic_guided(), lambda: self.options.topic_guided - self.counts["topic_guided"])
         yield from wave(self._self_instruct(), lambda: self.options.self_instruct - self.counts["self_instruct"])
@@ -66,6 +74,13 @@ class InstructionsStage:
     def _self_instruct(self) -> Iterator[Job]:
         for index in count():
             yield self.context.job(index, (), self._self_instruct_steps)
+
+    def _given_steps(self, key: Callable[[int], str], row: Given) -> Steps:
+        """Asks nothing of the model: a human wrote it, or another model did."""
+        yield from ()
+        message: Message = {"role": "user", "content": user_turn(row.instruction, row.input)}
+        record = self.context.record(key(0), messages=(message,), origin=row.origin, licence=row.licence)
+        return [replace(record, engine={}, seed=0)]
 
     def _topic_guided_steps(self, key: Callable[[int], str], pair: Record) -> Steps:
         types = self.context.constitution.instruction_types
@@ -110,8 +125,10 @@ class InstructionsStage:
         return first_rejection(check() for check in checks)
 
     def accept(self, record: Record) -> None:
-        """Everything accepted counts for novelty and for its kind's goal."""
+        """Everything accepted counts for novelty, and for its kind's goal what the model made."""
         self.novelty.add(instruction_of(record))
+        if record.origin:
+            return
         self.counts["topic_guided" if record.topic else "self_instruct"] += 1
 
 

@@ -12,6 +12,7 @@ from selfalign.engines.base import Engine
 from selfalign.errors import UserError
 from selfalign.pipeline import training
 from selfalign.pipeline.board import Board
+from selfalign.pipeline.context_length import check_context
 from selfalign.pipeline.datasets import Dataset, write_dataset
 from selfalign.pipeline.decontaminate import Sieve, make_sieve
 from selfalign.pipeline.drive import Generation
@@ -28,6 +29,7 @@ from selfalign.pipeline.round_files import finish_keeping, model_of_round, prove
 from selfalign.pipeline.rounds import exemplars_of_round
 from selfalign.pipeline.run_directory import RunDirectory
 from selfalign.pipeline.settings import settings_hash
+from selfalign.pipeline.sources.given import given_instructions
 from selfalign.pipeline.stage import Context, GenerationStage
 from selfalign.pipeline.topics import TopicsStage
 from selfalign.recipe import Recipe, SamplingOptions
@@ -81,6 +83,7 @@ class Runner:
                     self._close_engine()
 
     def _run_stages(self, names: Sequence[str]) -> None:
+        self._check_inputs()
         last_round = str(StageName("engrave", self.recipe.rounds.count))
         for name in names:
             if self._is_due(name):
@@ -92,6 +95,14 @@ class Runner:
         """A task without data is told now, not after hours of work."""
         if "evaluate" in names and self.run_directory.stages["evaluate"].state != "done":
             self.evaluation.check_tasks(self.recipe.evaluate.tasks, self.recipe.evaluate.limit)
+
+    def _check_inputs(self) -> None:
+        """Sources that cannot be read, and a constitution that is too long, are told before the first stage."""
+        stages = self.run_directory.stages
+        if stages["instructions"].state != "done":
+            given_instructions(self.run_directory, self.recipe)
+        if stages["responses"].state != "done":
+            check_context(self.recipe, self.constitution)
 
     def _is_due(self, name: str) -> bool:
         """Not what is done, and no further round where one was worse than the one before it."""
@@ -154,7 +165,8 @@ class Runner:
             return TopicsStage(self._context(name, "base", recipe.topics), recipe.topics)
         if name == "instructions":
             context = self._context(name, "base", recipe.instructions)
-            return InstructionsStage(context, recipe.instructions, run.accepted("topics"))
+            given = given_instructions(run, recipe)
+            return InstructionsStage(context, recipe.instructions, run.accepted("topics"), given)
         instructions, _ = self._split()
         if stage.base == "responses":
             model = "base" if stage.round == 1 else model_of_round(run, stage.round - 1)
