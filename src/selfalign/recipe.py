@@ -212,6 +212,9 @@ class TrainingOptions(Section):
     max_length: Positive = option(512, "a longer row is cut at its end; a row with nothing left to learn is a fault")
     validation_rows: Count = option(16, "rows held out to measure the loss")
     identity_copies: Count = option(1, "times each identity pair is added")
+    keep_thoughts: bool = option(
+        False, "learn the thought and the response, thought first in <think> tags; false prunes thoughts away"
+    )
     save_steps: Count = option(50, "steps from one checkpoint to the next; 0 writes none", affects_data=False)
     save_total_limit: Positive = option(2, "checkpoints kept; the last training step needs none", affects_data=False)
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = option(

@@ -84,6 +84,14 @@ def test_a_thought_is_open_while_it_is_written_and_folded_when_the_answer_begins
     assert titles == ["Internal thought · 3 helpful", None, "The answer reached its length limit"]
 
 
+def test_a_thought_that_a_model_was_trained_to_write_is_folded_too() -> None:
+    shown = Shown(text="<think>\nThis needs 7 (candor)")
+    assert [bubble["metadata"]["status"] for bubble in shown.bubbles()] == ["pending"]
+    shown.text += ".\n</think>\n\nI do not know."
+    thought, said = shown.bubbles()
+    assert (text_of(thought["content"]), text_of(said["content"])) == ("This needs 7 (candor).", "I do not know.")
+
+
 def test_turns_that_were_left_out_are_told(service: Service) -> None:
     long = [bubble for i in range(40) for bubble in (user(f"{i} " + "word " * 60), assistant("yes " * 60))]
     first = ask(service, "What is bread?", long)[-1][0]

@@ -7,14 +7,19 @@ import pytest
 from selfalign.constitution.check import examine
 from selfalign.constitution.loading import load_constitution, to_yaml
 from selfalign.constitution.rendering import responses_prefix
+from selfalign.constitution.schema import Constitution
 from selfalign.constitution.without import without_exemplar, without_principle, without_type
 from selfalign.errors import UserError
 from tests.constitution.small import SMALL
 from tests.support.runs import small_constitution
 
 
-def test_neither_the_principle_nor_its_citations_are_left() -> None:
-    whole = load_constitution("dromedary")
+@pytest.fixture(scope="module")
+def whole() -> Constitution:
+    return load_constitution("dromedary")
+
+
+def test_neither_the_principle_nor_its_citations_are_left(whole: Constitution) -> None:
     changed = without_principle(whole, "9")
     assert [principle.number for principle in changed.principles] == [n for n in range(1, 17) if n != 9]
     thought = next(e for e in changed.exemplars if e.name == "harbour-cafe").turns[0].thought
@@ -23,14 +28,13 @@ def test_neither_the_principle_nor_its_citations_are_left() -> None:
     assert len(changed.exemplars) == len(whole.exemplars)
 
 
-@pytest.mark.parametrize("number", range(1, 17))
-def test_what_is_left_passes_the_check_of_constitutions(number: int) -> None:
-    changed = without_principle(load_constitution("dromedary"), str(number))
+@pytest.mark.parametrize("number", ["1", "16"])
+def test_what_is_left_passes_the_check_of_constitutions(whole: Constitution, number: str) -> None:
+    changed = without_principle(whole, number)
     assert [fault for fault in examine(to_yaml(changed)).faults if fault.severity == "error"] == []
 
 
-def test_a_principle_goes_by_its_name_too() -> None:
-    whole = load_constitution("dromedary")
+def test_a_principle_goes_by_its_name_too(whole: Constitution) -> None:
     assert without_principle(whole, "Candor") == without_principle(whole, "7")
 
 
@@ -50,8 +54,7 @@ def test_an_exemplar_ends_before_a_turn_that_cites_nothing_else() -> None:
     assert [turn.thought for turn in exemplar.turns] == ["1 (ethical) say so."]
 
 
-def test_an_exemplar_or_a_type_goes_whatever_the_case_of_its_name() -> None:
-    whole = load_constitution("dromedary")
+def test_an_exemplar_or_a_type_goes_whatever_the_case_of_its_name(whole: Constitution) -> None:
     name = whole.exemplars[1].name
     assert without_exemplar(whole, name.upper()).exemplars == (whole.exemplars[0], *whole.exemplars[2:])
     dropped = whole.instruction_types[0]

@@ -17,6 +17,10 @@ from selfalign.engines.scripted import ScriptedEngine
 from selfalign.evaluation.ablation import WHOLE, Side, compared
 from selfalign.pipeline import ablation, runner
 from selfalign.pipeline.ablation_loss import rows_without, whole_rows
+from selfalign.pipeline.decontaminate import Sieve
+from selfalign.pipeline.manifest import StageName
+from selfalign.pipeline.run_directory import RunDirectory
+from selfalign.pipeline.training import stage_dataset
 from selfalign.recipe import EngineOptions, Recipe
 from selfalign.records import Record, read_records
 from tests.constitution.small import changes
@@ -177,6 +181,16 @@ def test_both_sides_are_measured_on_rows_that_neither_learns() -> None:
     held = {row.messages[0]["content"] for row in first.validation}
     assert len(held) == 2
     assert held.isdisjoint(row.messages[0]["content"] for row in (*first.train, *second.train))
+
+
+def test_a_run_learns_thought_and_response_where_the_recipe_says_so(folder: Path) -> None:
+    run, constitution = RunDirectory(folder / "run"), small_constitution(TEXT)
+    engrave = StageName("engrave", 1)
+    for keeps in (True, False):
+        recipe = Recipe.model_validate({"engrave": {"keep_thoughts": keeps, "identity_copies": 0}})
+        train, validation = stage_dataset(run, recipe, constitution, engrave, Sieve())
+        thinking = [row.messages[-1]["content"].startswith("<think>\n") for row in (*train, *validation)]
+        assert thinking == [keeps] * len(run.accepted("responses"))
 
 
 def opened(options: EngineOptions, model: str) -> Engine:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from selfalign.constitution.chat_format import ChatFormat
+from selfalign.constitution.kept_thought import split_thought
 from selfalign.constitution.rendering import (
     STOP_REPLY,
     STOP_THOUGHT,
@@ -120,8 +121,9 @@ def subject_of(
 
 
 def answer_of(completion: Completion, thought: str = "") -> Answer:
-    """The answer of a completion."""
-    return Answer(completion.text.strip(), completion.finish_reason, completion.refusal, thought)
+    """The answer of a completion; a thought that the model was trained to write stands apart from it."""
+    own, reply = split_thought(completion.text)
+    return Answer(reply.strip(), completion.finish_reason, completion.refusal, thought or own)
 
 
 def stopping_at(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:

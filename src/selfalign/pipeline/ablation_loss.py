@@ -21,7 +21,7 @@ ENGRAVE = StageName("engrave", 1)
 def whole_rows(recipe: Recipe, constitution: Constitution, whole: Sequence[Record]) -> Dataset:
     """As the run would train on the sample alone."""
     identity = identity_rows(constitution, recipe.engrave.identity_copies)
-    return split(engrave_rows(whole), identity, recipe.engrave.validation_rows)
+    return split(engrave_rows(whole, recipe.engrave.keep_thoughts), identity, recipe.engrave.validation_rows)
 
 
 def rows_without(
@@ -29,7 +29,8 @@ def rows_without(
 ) -> Dataset:
     """The other responses, measured on the same validation rows, whose instructions are not learnt."""
     identity = identity_rows(constitution, recipe.engrave.identity_copies)
-    return mixed(later_round(without, whole, recipe.engrave.validation_rows), identity)
+    options = recipe.engrave
+    return mixed(later_round(without, whole, options.validation_rows, options.keep_thoughts), identity)
 
 
 def losses(recipe: Recipe, constitution: Constitution, dataset: Dataset, folder: Path) -> dict[str, float]:

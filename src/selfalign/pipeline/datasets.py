@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
+from selfalign.constitution.kept_thought import with_thought
 from selfalign.constitution.schema import Constitution, StyleName
 from selfalign.pipeline.decontaminate import Decontamination
 from selfalign.recipe import Recipe
@@ -48,18 +49,32 @@ def identity_rows(constitution: Constitution, copies: int) -> list[TrainingRow]:
     return rows
 
 
-def engrave_rows(responses: Sequence[Record]) -> list[TrainingRow]:
-    """(instruction, response): nothing of the constitution is left but what the response shows of it."""
-    return [TrainingRow(record.key, record.messages) for record in responses]
+def engrave_rows(responses: Sequence[Record], keep_thoughts: bool = False) -> list[TrainingRow]:
+    """(instruction, response): nothing of the constitution is left but what the response shows of it.
+
+    With `keep_thoughts` the response begins with its thought.
+    """
+    return [TrainingRow(record.key, learnt(record, keep_thoughts)) for record in responses]
 
 
-def clone_rows(elaborations: Sequence[Record], constitution: Constitution) -> list[TrainingRow]:
-    """(style, instruction, elaboration)."""
+def learnt(record: Record, keep_thoughts: bool) -> tuple[Message, ...]:
+    """A record's conversation, its thought in the last answer where that is kept."""
+    if not (keep_thoughts and record.thought):
+        return record.messages
+    *asked, answer = record.messages
+    thinking: Message = {"role": "assistant", "content": with_thought(record.thought, answer["content"])}
+    return (*asked, thinking)
+
+
+def clone_rows(
+    elaborations: Sequence[Record], constitution: Constitution, keep_thoughts: bool = False
+) -> list[TrainingRow]:
+    """(style, instruction, elaboration), and the thought before it where the engraved model had one to keep."""
     rows = []
     for record in elaborations:
         style = CLONE_STYLES[int(content_hash(["style", record.key]), 16) % len(CLONE_STYLES)]
         system: Message = {"role": "system", "content": constitution.style(style)}
-        rows.append(TrainingRow(record.key, (system, *record.messages)))
+        rows.append(TrainingRow(record.key, (system, *learnt(record, keep_thoughts))))
     return rows
 
 
@@ -70,15 +85,18 @@ def split(rows: Sequence[TrainingRow], identity: Sequence[TrainingRow], validati
     return mixed(Dataset(ordered[held:], ordered[:held]), identity)
 
 
-def later_round(responses: Sequence[Record], first: Sequence[Record], validation_rows: int) -> Dataset:
+def later_round(
+    responses: Sequence[Record], first: Sequence[Record], validation_rows: int, keep_thoughts: bool = False
+) -> Dataset:
     """A further round's rows, measured on the validation rows of the first: the losses of all rounds compare.
 
     What answers an instruction of those rows is left out: the round would have seen it in training.
     """
-    fixed = split(engrave_rows(first), (), validation_rows).validation
+    fixed = split(engrave_rows(first, keep_thoughts), (), validation_rows).validation
     held = {row.key for row in fixed}
     asked = {record.parents[0] for record in first if record.key in held}
-    return Dataset(engrave_rows([record for record in responses if record.parents[0] not in asked]), fixed)
+    others = [record for record in responses if record.parents[0] not in asked]
+    return Dataset(engrave_rows(others, keep_thoughts), fixed)
 
 
 def mixed(dataset: Dataset, identity: Sequence[TrainingRow]) -> Dataset:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+from selfalign.constitution.kept_thought import split_thought
 from selfalign.engines.base import Completion
+from selfalign.filters.cites_principle import cited_principles
 from selfalign.filters.endless_list import cut_list, endless_list
 from selfalign.filters.leaks_style import leaks_style
 from selfalign.filters.mentions_rules import mentions_rules
@@ -44,12 +47,16 @@ class ElaborationsStage:
         question: Message = {"role": "user", "content": instruction.user}
         sampling = self.context.sampling(ngram_penalties=self.options.ngram_penalties)
         system: Message = {"role": "system", "content": self.style}
-        completion = yield self.context.chat_request(key(0), (system, question), sampling)
+        written = yield self.context.chat_request(key(0), (system, question), sampling)
+        thought, reply = split_thought(written.text)
+        completion = replace(written, text=reply)
         text = self._cut(completion)
         answer: Message = {"role": "assistant", "content": text}
         candidate = self.context.record(
             key(0),
             messages=(question, answer),
+            thought=thought,
+            principles=cited_principles(thought, self.names),
             type=instruction.type,
             topic=instruction.topic,
             parents=(instruction.key,),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfalign.constitution.kept_thought import split_thought
 from selfalign.engines.base import Completion, Engine
 from selfalign.errors import RunFailed
 from selfalign.filters.leaks_constitution import leak_finder
@@ -120,7 +122,8 @@ def ask(
     for row, request in zip(rows, requests, strict=True):
         completion = completions[request.key]
         if not completion.refusal:
-            answers.append(Answer(row, completion, find_leak(row, completion.text, context, leak)))
+            said = replace(completion, text=split_thought(completion.text).reply)  # a thought may cite principles
+            answers.append(Answer(row, said, find_leak(row, said.text, context, leak)))
     return answers
 
 

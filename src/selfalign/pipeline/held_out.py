@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
+from selfalign.constitution.kept_thought import split_thought
 from selfalign.constitution.rendering import (
     STOP_REPLY,
     STOP_THOUGHT,
@@ -59,7 +60,13 @@ class HeldOutStage:
     def _bare(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}
         completion = yield self.context.chat_request(key(0), (question,), self.context.sampling())
-        return [self._answer(key(0), instruction, completion.text, completion.finish_reason, tokens=completion.tokens)]
+        thought, reply = split_thought(completion.text)
+        extra = {
+            "thought": thought,
+            "principles": cited_principles(thought, self.context.constitution.principle_names),
+            "tokens": completion.tokens,
+        }
+        return [self._answer(key(0), instruction, reply, completion.finish_reason, **extra)]
 
     def _thoughtful(self, key: Callable[[int], str], instruction: Record) -> Steps:
         user, names = instruction.user, self.context.constitution.principle_names

@@ -37,12 +37,12 @@ def stage_dataset(
     identity = identity_rows(constitution, options.identity_copies)
     if stage.base == "clone":
         elaborations = sieve.kept(run.accepted("elaborations"))
-        return split(clone_rows(elaborations, constitution), identity, options.validation_rows)
+        return split(clone_rows(elaborations, constitution, options.keep_thoughts), identity, options.validation_rows)
     responses = sieve.kept(run.accepted(str(StageName("responses", stage.round))))
     if stage.round == 1:
-        return split(engrave_rows(responses), identity, options.validation_rows)
+        return split(engrave_rows(responses, options.keep_thoughts), identity, options.validation_rows)
     first = sieve.kept(run.accepted("responses"))
-    return mixed(later_round(responses, first, options.validation_rows), identity)
+    return mixed(later_round(responses, first, options.validation_rows, options.keep_thoughts), identity)
 
 
 def train(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from selfalign.chat.page.inert import as_written, inert
+from selfalign.constitution.kept_thought import split_thought
 from selfalign.records import Message
 
 if TYPE_CHECKING:
@@ -48,12 +49,13 @@ class Shown:
             self.text += event.text
 
     def bubbles(self) -> list[Bubble]:
-        """In the order in which they came."""
+        """In the order in which they came. A model that was trained to think writes its thought into the text."""
+        thought, text = (self.thought, self.text) if self.thought else split_thought(self.text)
         shown = [notice(self.dropped_turns)] if self.dropped_turns else []
-        if self.thought:
-            shown.append(folded(thought_title(self.principles), self.thought, open=not self.text))
-        if self.text or not shown or self.finish_reason:
-            shown.append({"role": "assistant", "content": parts(self.text)})
+        if thought:
+            shown.append(folded(thought_title(self.principles), thought, open=not text))
+        if text or not shown or self.finish_reason:
+            shown.append({"role": "assistant", "content": parts(text)})
         if self.finish_reason == "length":
             shown.append(folded("The answer reached its length limit", CUT, open=False))
         return shown

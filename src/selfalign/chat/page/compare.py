@@ -34,7 +34,7 @@ def compare_tab(service: Service, settings: Inputs) -> None:
     asked = gradio.State("")
     with gradio.Row():
         sides = [one_side(service, words, name) for words, name in (("Left", names[0]), ("Right", names[-1]))]
-    with gradio.Row():
+    with gradio.Row(equal_height=True):
         message.render()
         clear = gradio.Button("Clear", scale=0, min_width=90)
     ended = [side.ended for side in sides]

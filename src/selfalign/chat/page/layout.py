@@ -26,7 +26,7 @@ def layout(service: Service, max_tokens: int = LONGEST) -> Blocks:
     import gradio
 
     page: Blocks
-    with gradio.Blocks(title=texts().title, analytics_enabled=False, fill_height=True) as page:
+    with gradio.Blocks(title=texts().title, analytics_enabled=False, fill_height=True, fill_width=True) as page:
         settings = setting_inputs(max(32, min(LONGEST, max_tokens, service.batcher.context_length)))
         with gradio.Tabs(elem_id="modes"):
             with gradio.Tab("Chat", id="chat", scale=1):
@@ -48,7 +48,7 @@ def setting_inputs(most: int) -> Inputs:
                 gradio.Slider(0, 2, 0.7, step=0.05, label="Temperature", info="0 is greedy"),
                 gradio.Slider(0.05, 1, 0.95, step=0.05, label="Top-p", info="share of the likeliest tokens"),
                 gradio.Slider(16, most, min(512, most), step=16, label="Longest answer", info="in tokens"),
-                gradio.Number(None, label="Seed", info="empty: another each time", precision=0),
+                gradio.Number(-1, label="Seed", info="-1: another each time", precision=0),
             ]
 
 

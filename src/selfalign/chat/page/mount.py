@@ -53,6 +53,7 @@ def mount_page(app: FastAPI, service: Service, max_tokens: int = LONGEST) -> Fas
         mcp_server=False,
         theme=theme(),
         css=(here / "page.css").read_text(encoding="utf-8"),
+        head=f"<style>{(here / 'around.css').read_text(encoding='utf-8')}</style>",
     )
     app.routes[-1].app = Guarded(app.routes[-1].app)  # type: ignore[attr-defined]
     return app
