@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WIDE 32
@@ -141,19 +142,21 @@ void attend(long batch, long kv_heads, long room, long window, const int64_t *pl
     }
 }
 
-/* scores [rows, count], rows side by side -> e^(score - the row's highest); log-sum-exp and 1 / sum of each row. The sum
-   is that of the weights as they are kept, so that the weights times 1 / sum come to one. */
-void soften(long rows, long count, number *scores, float *lse, float *scale) {
-#pragma omp parallel for schedule(static)
-    for (long row = 0; row < rows; row++) {
-        number *score = scores + row * count;
-        float highest = highest_number(-INFINITY, score, count), sum = 0;
-        for (long i = 0; i < count; i++) {
-            score[i] = to_number(exponential(of_number(score[i]) - highest));
-            sum += of_number(score[i]);
+/* scores [rows, count], rows side by side -> their softmax, in place; log-sum-exp of each row. */
+void soften(long rows, long count, number *scores, float *lse) {
+#pragma omp parallel
+    {
+        float *weights = malloc(count * sizeof(float));
+#pragma omp for schedule(static)
+        for (long row = 0; row < rows; row++) {
+            number *score = scores + row * count;
+            float highest = highest_number(-INFINITY, score, count), sum = 0;
+            for (long i = 0; i < count; i++) sum += weights[i] = exponential(of_number(score[i]) - highest);
+            float scale = 1 / sum;
+            for (long i = 0; i < count; i++) score[i] = to_number(weights[i] * scale);
+            lse[row] = highest + logf(sum);
         }
-        lse[row] = highest + logf(sum);
-        scale[row] = 1 / sum;
+        free(weights);
     }
 }
 

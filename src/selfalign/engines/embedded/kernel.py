@@ -49,7 +49,7 @@ class Kernel:
         for function in (self._attend, self._soften, self._normalise, self._log_sum_exp):
             function.restype = None
         own = (*STRIDED * 3, Pointer, Pointer)
-        self._soften.argtypes = (Long, Long, Pointer, Pointer, Pointer)
+        self._soften.argtypes = (Long, Long, Pointer, Pointer)
         self._normalise.argtypes = (Long, Long, Pointer, Pointer, ctypes.c_float, Pointer)
         self._log_sum_exp.argtypes = (Long, Long, Pointer, Pointer, Pointer)
         self._attend.argtypes = (*(Long,) * 4, Pointer, *own, *STRIDED, Pointer, Long, Pointer)
@@ -81,14 +81,13 @@ class Kernel:
             output.data_ptr(),
         )
 
-    def soften(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores [..., S] -> e^(score - highest) in place; their log-sum-exp and 1 / sum [...], in float32."""
+    def soften(self, scores: Tensor) -> Tensor:
+        """Scores [..., S] -> their softmax, in place; their log-sum-exp [...] in float32."""
         import torch
 
-        lse, scale = torch.empty((2, *scores.shape[:-1]), dtype=torch.float32).unbind(0)
-        rows, count = lse.numel(), scores.shape[-1]
-        self._soften(rows, count, scores.data_ptr(), lse.data_ptr(), scale.data_ptr())
-        return lse, scale
+        lse = torch.empty(scores.shape[:-1], dtype=torch.float32)
+        self._soften(lse.numel(), scores.shape[-1], scores.data_ptr(), lse.data_ptr())
+        return lse
 
     def normalise(self, hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         """RMS norm of contiguous [..., W] under a weight [W]."""

@@ -69,8 +69,8 @@ def products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ker
     if mask is not None:
         scores += mask
     if kernel is not None:
-        lse, scale = kernel.soften(scores)
-        return Part(torch.matmul(scores, value).mul_(scale[..., None]), lse)
+        lse = kernel.soften(scores)
+        return Part(torch.matmul(scores, value), lse)
     weights = torch.softmax(scores, -1)
     return Part(torch.matmul(weights, value), log_sum_exp(scores, weights))
 
