@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from selfalign.constitution.loading import load_constitution
+from selfalign.errors import UserError
 from selfalign.evaluation.statistics import difference_of_shares
 from selfalign.filters.words import rouge_l, words
 from selfalign.pipeline.instructions import InstructionsStage
@@ -28,6 +29,7 @@ from selfalign.report.spending import spending
 from selfalign.report.stages import stage_rows
 from selfalign.report.sunburst import MIDDLE, OUTER, fitting, sunburst
 from selfalign.report.verbs import VerbUse, parsed, root_pair, verbs
+from selfalign.report.versus import write_comparison
 from selfalign.report.word_classes import verb_and_object
 from tests.report.test_report import Page, record, write_records, write_run
 from tests.support.runs import context, run, small_constitution, small_recipe
@@ -283,3 +285,48 @@ def test_the_interval_of_a_difference_is_newcombe_s() -> None:
     # Newcombe 1998, table II, example (a): 56/70 - 48/80, method 10.
     low, high = difference_of_shares(48, 80, 56, 70)
     assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two runs: the second has other settings, fewer responses, and one answer that differs."""
+    folder = tmp_path_factory.mktemp("two")
+    first, second = write_run(folder / "first"), write_run(folder / "second")
+    (second / "recipe.yaml").write_text("base_model: smollm2-135m\nseed: 8\nresponses: {top_p: 0.5}\n")
+    manifest = json.loads((second / "run.json").read_text())
+    manifest["stages"]["responses"] |= {"accepted": 60, "rejected": {"citations": 113, "repetition": 4}}
+    (second / "run.json").write_text(json.dumps(manifest))
+    asked = "A question alone"
+    for path, answer in ((first, "One <b>answer</b>."), (second, "Another answer.")):
+        write_records(path / "responses.jsonl", [record("responses", 1, asked, answer, principles=(2,))])
+    return first, second
+
+
+def test_two_runs_are_held_against_each_other(two: tuple[Path, Path], tmp_path: Path) -> None:
+    path = write_comparison(*two, tmp_path / "versus.html")
+    page = Page(path)
+    assert page.open == [] and not page.tags & {"script", "img", "link", "form"}
+    assert "first and second" in page.text
+    assert "responses.top_p – 0.5" in page.text and "seed 7 8" in page.text
+    assert "responses 85% 34% -50.8 points -58.8 to -41.4 lower" in page.text, "150 of 177, 60 of 177"
+    assert "instructions 76% 76% +0.0 points" in page.text and "within noise" in page.text
+    assert "citations 13% 64%" in page.text
+    assert "2 informative 100% 100% +0.0 points -79.3 to +79.3 within noise" in page.text
+    assert "One <b>answer</b>." in page.text and "Another answer." in page.text
+    assert "responses, A" in page.text and "responses, B" in page.text
+
+
+def test_a_run_is_not_held_against_itself_and_the_page_has_a_place(two: tuple[Path, Path]) -> None:
+    first, second = two
+    with pytest.raises(UserError, match="are one run"):
+        write_comparison(first, first / ".." / "first")
+    with pytest.raises(UserError, match="is a directory"):
+        write_comparison(first, second, second)
+    assert write_comparison(first, second) == first / "report-against-second.html"
+
+
+def test_a_run_that_has_only_begun_is_held_against_one_that_is_done(two: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/run.json").write_text('{"base_model": "m", "stages": {}}', encoding="utf-8")
+    for pair in ((tmp_path / "begun", two[0]), (two[0], tmp_path / "begun")):
+        assert "No accepted instruction stands in both runs." in Page(write_comparison(*pair, tmp_path / "v.html")).text

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +37,8 @@ FIELDS = {
     "type": "instruction type, where the instruction is topic-guided",
     "topic": "topic, where the instruction is topic-guided",
     "parents": "keys of the records that it was made from; of a response or an elaboration, its instruction's",
+    "origin": "where the instruction is from, such as `dolly.jsonl:12`; empty where the model made it, or a human here",
+    "licence": "that of the instruction’s source; empty where `origin` is",
     "model": "what wrote it: the base model, or a model of the run (`engraved`); empty for identity rows",
     "seed": "sampling seed, which follows from the key; 0 for identity rows",
 }
@@ -49,6 +52,8 @@ FEATURES: list[dict[str, Any]] = [
     {"name": "type", **TEXT},
     {"name": "topic", **TEXT},
     {"name": "parents", "list": "string"},
+    {"name": "origin", **TEXT},
+    {"name": "licence", **TEXT},
     {"name": "model", **TEXT},
     {"name": "seed", "dtype": "int64"},
 ]
@@ -67,10 +72,11 @@ class Split(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The planned files and what the card says of them."""
+    """The planned files and what the card says of them; `sources` counts the rows by source and licence."""
 
     files: list[PlannedFile]
     splits: list[Split]
+    sources: dict[tuple[str, str], int]
 
     @property
     def rows(self) -> int:
@@ -80,7 +86,7 @@ class Data(NamedTuple):
 
 def plan_data(facts: Facts) -> Data:
     """The rows of both configs; an empty split has no file."""
-    files, splits = [], []
+    files, splits, sources = [], [], Counter[tuple[str, str]]()
     for config, stage in CONFIGS.items():
         origins = provenance(facts, stage)
         for name in SPLITS:
@@ -90,11 +96,12 @@ def plan_data(facts: Facts) -> Data:
             if rows:
                 file = packed(f"dataset/data/{config}/{name}.parquet", rows, shown(source, facts.run.path))
                 human = sum(row["source"] == "identity" for row in rows)
+                sources.update((row["origin"].rpartition(":")[0], row["licence"]) for row in rows if row["origin"])
                 files.append(file)
                 splits.append(Split(config, name, file.path.removeprefix("dataset/"), len(rows), human, file.size))
     if not files:
         raise UserError(f"{facts.run.path}/datasets holds no rows", f"selfalign status {facts.run.path}")
-    return Data(files, splits)
+    return Data(files, splits, dict(sources))
 
 
 def packed(path: str, rows: Sequence[dict[str, Any]], source: str) -> PlannedFile:
@@ -137,15 +144,22 @@ def lines_of(source: Path) -> Iterator[dict[str, Any]]:
 
 def provenance(facts: Facts, stage: str) -> dict[str, dict[str, Any]]:
     """Record key -> what a row tells of its record, over all rounds of the stage."""
+    given = {
+        record.key: record for record in read_whole_records(facts.run.path / "instructions.jsonl") if record.origin
+    }
     return {
-        record.key: origin_of(record, facts)
+        record.key: origin_of(record, facts, given)
         for file in sorted(facts.run.path.glob(f"{stage}*.jsonl"))
         for record in read_whole_records(file)
     }
 
 
-def origin_of(record: Record, facts: Facts) -> dict[str, Any]:
-    """The provenance columns of a record's row. The base model goes by its public name, not by a path."""
+def origin_of(record: Record, facts: Facts, given: Mapping[str, Record]) -> dict[str, Any]:
+    """The provenance columns of a record's row; `given` has the instructions from elsewhere by key.
+
+    The base model goes by its public name, not by a path.
+    """
+    source = given.get(record.parents[0]) if record.parents else None
     model = str(record.engine.get("model", ""))
     return {
         "thought": record.thought,
@@ -153,6 +167,8 @@ def origin_of(record: Record, facts: Facts) -> dict[str, Any]:
         "type": record.type,
         "topic": record.topic,
         "parents": list(record.parents),
+        "origin": source.origin if source else "",
+        "licence": source.licence if source else "",
         "model": facts.base.id if model == facts.recipe.base_model else model,
         "seed": record.seed,
     }
@@ -164,6 +180,8 @@ NO_ORIGIN: dict[str, Any] = {
     "type": "",
     "topic": "",
     "parents": [],
+    "origin": "",
+    "licence": "",
     "model": "",
     "seed": 0,
 }

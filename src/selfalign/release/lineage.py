@@ -7,7 +7,7 @@ from typing import NamedTuple
 from selfalign.release.dataset import Data
 from selfalign.release.facts import Facts
 
-UNSTATED = "none is stated"
+UNSTATED = "none is stated: find out before you publish"
 
 
 class Part(NamedTuple):
@@ -30,6 +30,8 @@ def lineage(facts: Facts, data: Data) -> list[Part]:
         Part("identity rows", human, f"constitution `{constitution.name}`", *stated(constitution.licence)),
         Part("system turns", clone, f"a style of constitution `{constitution.name}`", *stated(constitution.licence)),
     ]
+    for (source, licence), rows in sorted(data.sources.items()):
+        parts.append(Part("instructions from elsewhere", rows, source, licence or UNSTATED, "the recipe"))
     return [part for part in parts if part.rows]
 
 

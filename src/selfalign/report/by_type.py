@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from selfalign.report.read import RunFiles
 
-ALONE = "self-instruct (no type)"
+ALONE = "without a type"
 MOST_TOPICS = 60
 """Topics of a type that are drawn one by one; the others are counted."""
 SHADES = 5

@@ -57,7 +57,7 @@
     const stages = tally(records.map((record) => record.s));
     options(controls.stage, counted(new Map([...stages].sort((a, b) => a[0] - b[0])), (at) => data.stages[at]));
     const types = tally(records.map((record) => record.y || ""));
-    options(controls.type, counted(new Map([...types].sort()), (name) => name || "no type (self-instruct)"));
+    options(controls.type, counted(new Map([...types].sort()), (name) => name || "without a type"));
     const principles = tally(records.flatMap((record) => record.n || []));
     const named = (number) => `${number} ${(data.principles[number] || ["?"])[0]}`;
     options(controls.principle, counted(new Map([...principles].sort((a, b) => a[0] - b[0])), named));
@@ -233,7 +233,7 @@
   function origin(record, isSelected) {
     const line = make("p", "origin");
     const [prompt, completion] = record.t || [0, 0];
-    const facts = [record.m && `by ${record.m}`, `${prompt.toLocaleString("en")} + ${completion.toLocaleString("en")} tokens`];
+    const facts = [record.m && `by ${record.m}`, record.w && `from ${record.w}`, `${prompt.toLocaleString("en")} + ${completion.toLocaleString("en")} tokens`];
     line.append(facts.filter(Boolean).join(", "), ", key ");
     line.append(isSelected ? make("code", "", record.k) : link(record, record.k));
     return line;

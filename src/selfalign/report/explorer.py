@@ -112,6 +112,7 @@ def entry(record: Record, stages: list[str], keys: frozenset[str]) -> dict[str, 
         "f": "" if record.verdict.accepted else record.verdict.filter or "rejected",
         "r": shown(record.verdict.reason),
         "m": shown(str(record.engine.get("model", ""))),
+        "w": shown(record.origin),
         "t": [record.tokens.prompt, record.tokens.completion],
     }
     return {name: value for name, value in row.items() if value not in ("", [])}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from selfalign.records import Record
 from selfalign.report.read import RunFiles, read_rows
 from selfalign.report.words import count
 
@@ -72,20 +73,20 @@ def kinds_of_candidates(run: RunFiles) -> Counter[str]:
     """How many instructions were proposed, by how."""
     counts: Counter[str] = Counter()
     for records in (run.accepted("instructions"), run.rejected("instructions")):
-        counts.update(kind_of(record.type) for record in records)
+        counts.update(kind_of(record) for record in records)
     return counts
 
 
-def kind_of(type: str) -> str:
+def kind_of(record: Record) -> str:
     """How an instruction came about."""
-    return "topic-guided" if type else "self-instruct"
+    return "from sources" if record.origin else "topic-guided" if record.type else "self-instruct"
 
 
 def filters_of(run: RunFiles, stage: str) -> dict[str, Counter[str]]:
     """Filter -> the kinds of the instructions that it took out."""
     counts: dict[str, Counter[str]] = {}
     for record in run.rejected(stage):
-        counts.setdefault(record.verdict.filter, Counter())[kind_of(record.type)] += 1
+        counts.setdefault(record.verdict.filter, Counter())[kind_of(record)] += 1
     return counts
 
 
@@ -122,7 +123,7 @@ def draw_answers(drawn: Flow, run: RunFiles, instructions: int) -> None:
     unanswered: dict[str, Counter[str]] = {}
     for parent, record in last.items():
         if parent not in answered:
-            unanswered.setdefault(record.verdict.filter, Counter())[kind_of(record.type)] += 1
+            unanswered.setdefault(record.verdict.filter, Counter())[kind_of(record)] += 1
     engraved = "engrave" + run.kept_responses.removeprefix("responses")
     asked = draw_lane(drawn, run, "responses", set(answered.values()), unanswered, engraved)
     elaborated = {record.key for record in run.accepted("elaborations")}

@@ -17,6 +17,14 @@ class Change(NamedTuple):
     verdict: str
 
 
+class Strip(NamedTuple):
+    """Where a value and its interval stand between the row's ends, 0 to 100."""
+
+    low: float
+    middle: float
+    high: float
+
+
 class Cell(NamedTuple):
     """One subject in one measure; `changes` against the baselines."""
 
@@ -24,15 +32,20 @@ class Cell(NamedTuple):
     interval: str
     n: str
     changes: list[Change]
+    strip: Strip
 
 
 class MeasureRow(NamedTuple):
-    """One measure; a subject that was not measured has None. `chance` and `prompt_format` may be empty."""
+    """One measure; a subject that was not measured has None. `chance` and `prompt_format` may be empty.
+
+    `scale` names the ends that the strips are drawn between.
+    """
 
     name: str
     chance: str
     prompt_format: str
     cells: list[Cell | None]
+    scale: str
 
 
 class Measures(NamedTuple):
@@ -55,17 +68,34 @@ def measure_row(row: Mapping[str, Any], subjects: list[str]) -> MeasureRow:
     """From the file's entry."""
     found = next(iter(row["subjects"].values()))
     chance = f"chance {figure(found['chance'])}" if found["chance"] is not None else ""
-    return MeasureRow(row["measure"], chance, found["prompt_format"], [cell(row, name) for name in subjects])
+    ends = ends_of(row)
+    cells = [cell(row, name, ends) for name in subjects]
+    return MeasureRow(row["measure"], chance, found["prompt_format"], cells, f"{ends[0]:.3g} to {ends[1]:.3g}")
 
 
-def cell(row: Mapping[str, Any], subject: str) -> Cell | None:
+def ends_of(row: Mapping[str, Any]) -> tuple[float, float]:
+    """What a row's strips are drawn between: 0 and 1 where all is within, else 0 (or less) and the highest end."""
+    intervals = [found["interval"] for found in row["subjects"].values() if found["value"] is not None]
+    low = min((interval[0] for interval in intervals), default=0.0)
+    high = max((interval[1] for interval in intervals), default=1.0)
+    return min(0.0, low), high if high > 1 else 1.0
+
+
+def strip(value: float, interval: tuple[float, float], ends: tuple[float, float]) -> Strip:
+    """Scaled to the row's ends."""
+    low, middle, high = (100 * (at - ends[0]) / (ends[1] - ends[0]) for at in (interval[0], value, interval[1]))
+    return Strip(low, middle, high)
+
+
+def cell(row: Mapping[str, Any], subject: str, ends: tuple[float, float]) -> Cell | None:
     """A subject's figure and its differences; None where nothing could be judged."""
     found = row["subjects"].get(subject)
     if not found or found["value"] is None:
         return None
     unjudged = f", {found['unjudged']} not judged" if found["unjudged"] else ""
     changes = [change(entry) for entry in row["differences"] if entry["subject"] == subject]
-    return Cell(figure(found["value"]), span(found["interval"]), f"n {found['n']}{unjudged}", changes)
+    drawn = strip(found["value"], found["interval"], ends)
+    return Cell(figure(found["value"]), span(found["interval"]), f"n {found['n']}{unjudged}", changes, drawn)
 
 
 def change(entry: Mapping[str, Any]) -> Change:

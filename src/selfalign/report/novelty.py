@@ -18,12 +18,13 @@ PAPER_LIMIT = 0.7
 class NoveltyReport(NamedTuple):
     """Dots and the medians' line in a 100 x 100 box, y downwards: 1 (all new) at the top, 0 (a copy) at the foot.
 
-    `limit` is the least novelty that the filter let pass; `rejected` counts what it took out.
+    `limit` is the least novelty that the filter let pass, None where it measured something else; `rejected` counts what
+    it took out.
     """
 
     dots: list[tuple[float, float]]
     line: str
-    limit: float
+    limit: float | None
     instructions: int
     measured: int
     first: float
@@ -53,7 +54,7 @@ def novelty(run: RunFiles) -> NoveltyReport | None:
             for at, value in zip(measured, values, strict=True)
         ],
         " ".join(f"{x:.2f},{100 - 100 * y:.2f}" for x, y in zip(places, middles, strict=True)),
-        1 - limit_of(run.recipe),
+        limit_of(run.recipe),
         len(texts),
         len(values),
         middles[0],
@@ -91,8 +92,11 @@ def letter(number: int) -> str:
     return chr(1 + number % 0x10FFFE)
 
 
-def limit_of(recipe: str) -> float:
-    """The highest ROUGE-L that the recipe allows; the paper's where it cannot be read."""
+def limit_of(recipe: str) -> float | None:
+    """The least novelty that the recipe allows by ROUGE-L; the paper's where it cannot be read, None by other kinds."""
     setting = read_setting(recipe, "instructions", "novelty", PAPER_LIMIT)
-    value = setting.get("threshold", PAPER_LIMIT) if isinstance(setting, dict) else setting
-    return float(value) if isinstance(value, int | float) else PAPER_LIMIT
+    if isinstance(setting, dict):
+        if setting.get("kind", "rouge") != "rouge":
+            return None
+        setting = setting.get("threshold", PAPER_LIMIT)
+    return 1 - (float(setting) if isinstance(setting, int | float) else PAPER_LIMIT)
