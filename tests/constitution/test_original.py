@@ -187,7 +187,7 @@ def test_texts_that_look_like_turns_and_headings_come_back_whole(tmp_path: Path,
 WORDS = st.text(st.sampled_from("abcå{}():.#'? 谁"), min_size=1, max_size=20).map(lambda text: f"x{text}x")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     names=st.lists(
         st.text("abcå &-", min_size=1, max_size=8).map(lambda t: f"n{t.strip()}"), min_size=1, max_size=4, unique=True
@@ -240,6 +240,21 @@ def test_a_fault_is_told_with_its_file_and_line(
     place = next(row for row in message.splitlines() if said in row)
     assert f"{stem}.{'txt' if 'prompt' in stem else 'json'}" in place
     assert f":{line}: " in place, message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [x", "constitution_rest.yaml:1: not YAML: "),
+        ("- x", "constitution_rest.yaml:1: a constitution is a mapping"),
+        ("licence: x\nidentity: {maker: us, age: 3}", "constitution_rest.yaml:2: identity.age: unknown key `age`"),
+    ],
+)
+def test_a_fault_of_the_rest_is_told_with_its_line(text: str, said: str, tmp_path: Path, base: str) -> None:
+    (tmp_path / REST).write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        import_constitution([str(tmp_path)], Wishes(base))
+    assert said in caught.value.message
 
 
 def test_very_deep_json_is_told(tmp_path: Path, base: str) -> None:

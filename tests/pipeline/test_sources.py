@@ -19,7 +19,7 @@ from selfalign.pipeline.sources.forms import first_user_turn, form_of
 from selfalign.pipeline.sources.rows import rows_of
 from selfalign.pipeline.sources.taking import MAX_CHARACTERS, Taken, take
 from selfalign.recipe import EngineOptions, Recipe, SourceOptions, validate_recipe
-from selfalign.records import read_records
+from selfalign.records import Tokens, read_records
 from tests.support.runs import data_files, run, small_constitution, small_recipe
 
 ASK = "Tell me how kites stay up."
@@ -230,7 +230,8 @@ def test_lines_of_ten_megabytes_are_passed_over_in_little_memory(tmp_path: Path)
 
 
 def test_a_line_without_an_end_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfalign.pipeline.sources.rows.MAX_ROW", 2**20)
+    for module in ("lines", "rows"):
+        monkeypatch.setattr(f"selfalign.pipeline.sources.{module}.MAX_ROW", 2**20)
     file = tmp_path / "a.jsonl"
     file.write_text('"' + "x" * (5 * 2**20) + f'"\n"{ASK}"\n', encoding="utf-8")
     found = taken(file)
@@ -340,8 +341,8 @@ def test_recipes_name_sources_by_path_or_in_full_and_faults_have_their_place() -
 # ------------------------------------------------------------------------------------------------------ in the run
 
 
-def sourced(folder: Path, **changes: Any) -> Recipe:
-    """A scripted recipe with two sources and little else."""
+def sourced(folder: Path, made: int = 3, **changes: Any) -> Recipe:
+    """A scripted recipe with two sources, and `made` instructions of each kind that the model makes."""
     rows = [{"instruction": text, "context": "Kite no. 7.", "response": "x"} for text in KITES]
     write(folder / "dolly.jsonl", *rows)
     (folder / "list.txt").write_text(
@@ -351,7 +352,9 @@ def sourced(folder: Path, **changes: Any) -> Recipe:
         {"path": str(folder / "dolly.jsonl"), "licence": "CC BY-SA 3.0", "cap": 6},
         {"path": str(folder / "list.txt")},
     ]
-    return small_recipe(folder, instructions={"topic_guided": 3, "self_instruct": 3, "sources": sources}, **changes)
+    return small_recipe(
+        folder, instructions={"topic_guided": made, "self_instruct": made, "sources": sources}, **changes
+    )
 
 
 KITES = [
@@ -378,6 +381,14 @@ def test_a_run_takes_given_instructions_with_origin_and_licence(tmp_path: Path) 
     answered = {record.parents[0] for record in read_records(tmp_path / "run" / "responses.jsonl")}
     assert answered & {record.key for record in given}
     assert [row["taken"] for row in directory.manifest["sources"]["sources"]] == [6, 3]
+
+
+def test_a_run_of_sources_alone_asks_the_model_for_no_instruction(tmp_path: Path) -> None:
+    recipe = sourced(tmp_path, made=0, topics={"per_type": 1}, engine={"script": "tests.support.scripts:nonsense"})
+    directory = run(recipe, tmp_path / "run", until="instructions")
+    assert all(record.origin for record in read_records(tmp_path / "run" / "instructions.jsonl"))
+    state = directory.stages["instructions"]
+    assert (state.accepted, state.rejected, state.tokens) == (7, {"novelty": 1, "length": 1}, Tokens())
 
 
 def test_a_resumed_run_needs_its_sources_no_more(tmp_path: Path) -> None:

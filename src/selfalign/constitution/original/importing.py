@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfalign.constitution.check import examine, read_text
-from selfalign.constitution.document import Fault, KeyPath, format_path, parse
+from selfalign.constitution.document import BrokenDocument, Document, Fault, KeyPath, format_path, parse
 from selfalign.constitution.loading import dump_yaml, escape_all, find_constitution
-from selfalign.constitution.original.files import Chosen, choose_files, read_pieces
+from selfalign.constitution.original.files import choose_files, read_pieces
 from selfalign.constitution.original.piece import Piece
 from selfalign.constitution.schema import Constitution
 from selfalign.constitution.templating import escape
@@ -45,12 +46,20 @@ class Imported(NamedTuple):
 def import_constitution(named: Sequence[str], wishes: Wishes) -> Imported:
     """The constitution that the files make. UserError lists every fault as `file:line: path: message`."""
     chosen = choose_files(named)
-    return assemble(read_pieces(chosen.files), read_rest(chosen), wishes)
+    pieces = read_pieces(chosen.files)
+    if chosen.rest is None:
+        return assemble(pieces, {}, wishes)
+    rest = read_rest(chosen.rest)
+    lines = {path: place.line for path, place in rest.places.items() if path}
+    return assemble([*pieces, Piece(str(chosen.rest), lines=lines)], rest.data, wishes)
 
 
-def read_rest(chosen: Chosen) -> dict[str, Any]:
-    """What the original's formats have no place for, from the file beside them."""
-    return parse(read_text(chosen.rest)).data if chosen.rest else {}
+def read_rest(file: Path) -> Document:
+    """What the original's formats have no place for, from the file beside them. UserError where it is no YAML."""
+    try:
+        return parse(read_text(file))
+    except BrokenDocument as broken:
+        raise UserError(broken.fault.format(str(file)), f"mend {file}, or leave it out of the import") from broken
 
 
 def assemble(pieces: Sequence[Piece], rest: dict[str, Any], wishes: Wishes) -> Imported:
@@ -148,7 +157,7 @@ def summary(pieces: Sequence[Piece], constitution: Constitution, base: str) -> l
     """One line a file, and what the base gave."""
     lines = []
     for piece in pieces:
-        parts = ", ".join(describe(path, value) for path, value in piece.values.items())
+        parts = ", ".join(describe(path, value) for path, value in piece.values.items()) or "the rest"
         lines += [f"{piece.file}: {parts}", *(f"{piece.file}: {note}" for note in piece.notes)]
     taken = {path for piece in pieces for path in piece.values}
     missing = [format_path(path) for path in PARTS if path not in taken]

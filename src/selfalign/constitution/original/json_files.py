@@ -90,7 +90,7 @@ def read_identity(text: str, file: str) -> Piece:
     for line, row in json_items(text, file):
         question, answer, rest = first_exchange(row, file, line)
         longer += rest
-        group = groups.setdefault(question.casefold(), {"questions": [question], "answers": []})
+        group = groups.setdefault(" ".join(question.split()).casefold(), {"questions": [question], "answers": []})
         if not group["answers"]:
             piece.lines["identity", "pairs", len(groups) - 1] = line
         if answer not in group["answers"]:

@@ -38,8 +38,8 @@ def broken(file: str, line: int, message: str) -> UserError:
 
 
 def one_line(text: str) -> str:
-    """The text with its line breaks and runs of blanks as single blanks."""
-    return " ".join(text.split())
+    """The text with its line breaks as blanks."""
+    return " ".join(row.strip() for row in text.split("\n") if row.strip())
 
 
 def text_at(row: Any, key: str, file: str, line: int) -> str:

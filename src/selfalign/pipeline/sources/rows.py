@@ -6,38 +6,24 @@ place and passed over; a file that cannot be read ends the run before it begins.
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from selfalign.errors import UserError
+from selfalign.pipeline.sources.lines import CHUNK, MAX_ROW, lines_of, opened, text_of, too_long
 from selfalign.recipe import SourceOptions
 
-MAX_ROW = 64 * 2**20
-"""Bytes of a line, and characters of an item of a list: what is longer is no conversation."""
-CHUNK = 2**20
 BATCH = 128
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 COLUMNS = (
     *("conversations", "messages", "instruction", "input", "context", "question", "prompt", "text", "query"),
     *("role", "parent_id", "deleted", "message_tree_id", "response"),
 )
 """Columns of a Parquet file that are looked at, where it has any of them."""
-
-FALLBACK = "selfalign-cp1252"
-codecs.register_error(FALLBACK, lambda fault: windows_1252(cast(UnicodeDecodeError, fault)))
-
-
-def windows_1252(fault: UnicodeDecodeError) -> tuple[str, int]:
-    """Bytes that are not UTF-8 are mostly of Windows-1252, often within a text that is UTF-8 otherwise."""
-    return fault.object[fault.start : fault.end].decode("cp1252", "replace"), fault.end
 
 
 class Row(NamedTuple):
@@ -46,13 +32,6 @@ class Row(NamedTuple):
     place: str
     value: Any
     fault: str = ""
-
-
-class Line(NamedTuple):
-    """A line with its number, from 1, and its line break; `text` is None where it is longer than MAX_ROW."""
-
-    number: int
-    text: str | None
 
 
 def rows_of(source: SourceOptions) -> Iterator[Row]:
@@ -115,37 +94,12 @@ def file_rows(path: Path, name: str) -> Iterator[Row]:
         raise UserError(f"source {str(path)!r} cannot be read: {fault}", "get the file again") from fault
 
 
-def opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked."""
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def text_of(stream: IO[bytes]) -> io.TextIOWrapper:
-    """The text of a stream: UTF-16 where it begins so, else UTF-8, a byte of which may be of another encoding."""
-    encoding = "utf-16" if cast(io.BufferedReader, stream).peek(2)[:2] in UTF16 else "utf-8-sig"
-    return io.TextIOWrapper(stream, encoding, errors=FALLBACK, newline="\n")
-
-
-def lines_of(path: Path) -> Iterator[Line]:
-    """The lines of a file. One that is too long is read to its end and passed over."""
-    with opened(path) as stream, text_of(stream) as reader:
-        number = 0
-        while text := reader.readline(MAX_ROW):
-            number += 1
-            whole = len(text) < MAX_ROW or text.endswith("\n")
-            while not whole:
-                more = reader.readline(CHUNK)
-                whole = len(more) < CHUNK or more.endswith("\n")
-                text = ""
-            yield Line(number, text or None)
-
-
 def jsonl_rows(path: Path, name: str) -> Iterator[Row]:
     """A JSON value a line."""
     for number, text in lines_of(path):
         place = f"{name}:{number}"
         if text is None:
-            yield Row(place, None, f"longer than {MAX_ROW // 2**20} MiB")
+            yield Row(place, None, too_long())
         elif text.strip():
             yield parsed(place, text)
 
@@ -242,7 +196,7 @@ def text_rows(path: Path, name: str) -> Iterator[Row]:
     """A line is a row."""
     for number, text in lines_of(path):
         if text is None:
-            yield Row(f"{name}:{number}", None, f"longer than {MAX_ROW // 2**20} MiB")
+            yield Row(f"{name}:{number}", None, too_long())
         elif text.strip():
             yield Row(f"{name}:{number}", text)
 
