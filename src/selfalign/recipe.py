@@ -133,7 +133,7 @@ class InstructionsOptions(SamplingOptions):
     """Topic-guided red-teaming and self-instruct (paper: T 1.0, top-p 0.98, 5 shots)."""
 
     sources: tuple[SourceOptions, ...] = option(
-        (), "instructions from elsewhere: a list of {path, format, cap, licence, split, config}"
+        (), "instructions from elsewhere: a list of paths and Hub ids, or of sections that say more:"
     )
     topic_guided: Count = option(80, "accepted topic-guided instructions wanted")
     self_instruct: Count = option(80, "accepted self-instruct instructions wanted")
@@ -450,4 +450,12 @@ def document(section: type[BaseModel] = Recipe, indent: str = "") -> str:
             value = list(default) if isinstance(default, tuple) else default
             text = yaml.safe_dump(value, default_flow_style=True, width=1000).replace("\n...", "").strip()
             lines += [f"{indent}{name}: {text}  # {type_name(info.annotation)}: {info.description}"]
+            lines += [f"{indent}#   {row}" for row in item_options(info.annotation)]
     return "\n".join(lines)
+
+
+def item_options(annotation: Any) -> list[str]:
+    """What an item of a list of sections may say, one option a line."""
+    part = next(iter(get_args(annotation)), None)
+    fields = part.model_fields if isinstance(part, type) and issubclass(part, BaseModel) else {}
+    return [f"{name} ({type_name(info.annotation)}): {info.description}" for name, info in fields.items()]
