@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 
 from selfalign import records
 from selfalign.errors import UserError
+from selfalign.record_store import RecordStore
 from selfalign.records import (
     Record,
-    RecordStore,
     Tokens,
     Verdict,
     append_durably,
@@ -42,7 +43,7 @@ def paths(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "responses.jsonl", tmp_path / "rejected" / "responses.jsonl"
 
 
-def keys(rows: list[Record]) -> list[str]:
+def keys(rows: Iterable[Record]) -> list[str]:
     return [row.key for row in rows]
 
 
@@ -158,7 +159,7 @@ def test_nothing_is_written_twice(paths: tuple[Path, Path]) -> None:
 def test_an_empty_store_makes_no_file(paths: tuple[Path, Path]) -> None:
     store = RecordStore(*paths)
     store.append([])
-    assert (store.accepted, store.rejected) == ([], [])
+    assert (list(store.accepted), list(store.rejected)) == ([], [])
     assert not any(path.exists() for path in paths)
 
 

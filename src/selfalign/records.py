@@ -1,4 +1,4 @@
-"""The record, its key, and the append-only store.
+"""The record, its key, and how files of records are read and written.
 
 A record is one JSON object a line, written once and never changed. Its key is a content hash, so that a resumed run
 recognises its own work by what it is and not by where it stands in a file.
@@ -10,12 +10,17 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from selfalign.errors import UserError
+
+KEY_FIRST = b'{"key": "'
+"""How a record's line begins."""
+BLOCK = 1 << 16
+"""Bytes read at once when the end of a file is looked for."""
 
 
 class Message(TypedDict):
@@ -98,9 +103,12 @@ class Record:
 
     def to_json(self) -> str:
         """One line of JSON, without its newline; empty fields are left out."""
-        row = {name: value for name, value in dataclasses.asdict(self).items() if value not in ("", (), None)}
-        row["verdict"] = {name: value for name, value in row["verdict"].items() if value not in ("", None)}
-        return json.dumps(row, ensure_ascii=False)
+        row: dict[str, Any] = {name: value for name in FIELDS if (value := getattr(self, name)) not in ("", (), None)}
+        verdict = self.verdict
+        said = {"filter": verdict.filter, "reason": verdict.reason, "value": verdict.value}
+        row["verdict"] = {"accepted": verdict.accepted} | {k: v for k, v in said.items() if v not in ("", None)}
+        row["tokens"] = {"prompt": self.tokens.prompt, "completion": self.tokens.completion}
+        return as_line(row)
 
     @classmethod
     def from_json(cls, line: str) -> Record:
@@ -113,10 +121,14 @@ class Record:
         return cls(**row)
 
 
+FIELDS = tuple(field.name for field in dataclasses.fields(Record))
+as_line = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder a call, unless all is by default
+as_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+
+
 def content_hash(value: Any, length: int = 20) -> str:
     """A SHA-256 of `value` as canonical JSON, its first `length` hex digits (80 bits: no clash at 10^9 records)."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(as_canonical(value).encode()).hexdigest()[:length]
 
 
 def record_key(stage: str, settings_hash: str, parents: Sequence[str], index: Sequence[int]) -> str:
@@ -129,47 +141,6 @@ def seed_of(key: str) -> int:
     return int(key[:16], 16) >> 1
 
 
-class RecordStore:
-    """The accepted and the rejected records of one stage, each an append-only file.
-
-    Opening repairs a torn last line (a process killed while writing) by cutting it off: it was never acknowledged.
-    `append` writes records whose key is not there yet, then flushes and syncs: rejected first, accepted after, so that
-    an accepted record never stands without the attempts before it.
-    """
-
-    def __init__(self, accepted_path: Path, rejected_path: Path) -> None:
-        self.paths = {True: accepted_path, False: rejected_path}
-        self.accepted: list[Record] = []
-        self.rejected: list[Record] = []
-        self._by_key: dict[str, Record] = {}
-        for accepted, path in self.paths.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            repair_torn_line(path)
-            self._remember(read_records(path) if path.exists() else (), accepted)
-
-    def get(self, key: str) -> Record | None:
-        """The record of that key, accepted or rejected, if it was written before."""
-        return self._by_key.get(key)
-
-    def append(self, records: Iterable[Record]) -> None:
-        """Write the new ones among `records` and make them durable."""
-        new: dict[str, Record] = {}
-        for record in records:
-            if record.key not in self._by_key:
-                new.setdefault(record.key, record)
-        for accepted in (False, True):
-            part = [record for record in new.values() if record.verdict.accepted is accepted]
-            if part:
-                append_durably(self.paths[accepted], "".join(record.to_json() + "\n" for record in part))
-                self._remember(part, accepted)
-
-    def _remember(self, records: Iterable[Record], accepted: bool) -> None:
-        rows = self.accepted if accepted else self.rejected
-        for record in records:
-            rows.append(record)
-            self._by_key[record.key] = record
-
-
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a file in the order written. A broken line is a UserError with its number."""
     with path.open("rb") as file:  # binary: a line ends at \n only, and is decoded where a fault gets its number
@@ -177,9 +148,24 @@ def read_records(path: Path) -> Iterator[Record]:
             try:
                 yield Record.from_json(line.decode())
             except (ValueError, TypeError, KeyError) as fault:
-                raise UserError(
-                    f"{path}:{number} is not a record: {fault}", "restore the file from a backup, or remove that line"
-                ) from fault
+                raise not_a_record(path, number, fault) from fault
+
+
+def not_a_record(path: Path, number: int, fault: Exception) -> UserError:
+    """What is said of a broken line, `number` counted from 1."""
+    return UserError(f"{path}:{number} is not a record: {fault}", "restore the file from a backup, or remove that line")
+
+
+def key_of(line: bytes) -> str:
+    """The key of a record's line, without reading the rest where it stands first and the line is whole.
+
+    Raises ValueError, TypeError or KeyError where the line is not a record.
+    """
+    if line.startswith(KEY_FIRST) and line.endswith(b"}\n"):
+        key = line[len(KEY_FIRST) : line.index(b'"', len(KEY_FIRST))].decode()
+        if "\\" not in key:
+            return key
+    return Record.from_json(line.decode()).key
 
 
 def repair_torn_line(path: Path) -> None:
@@ -187,9 +173,15 @@ def repair_torn_line(path: Path) -> None:
     if not path.exists():
         return
     with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        size = whole = file.seek(0, os.SEEK_END)
+        while whole:  # block by block from the end: the file may have a gigabyte
+            start = max(0, whole - BLOCK)
+            file.seek(start)
+            newline = file.read(whole - start).rfind(b"\n")
+            whole = start + newline + 1
+            if newline >= 0:
+                break
+        if whole < size:
             file.truncate(whole)
             os.fsync(file.fileno())
 

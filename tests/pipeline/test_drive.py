@@ -13,7 +13,8 @@ from selfalign.pipeline.manifest import StageState
 from selfalign.pipeline.progress import Progress
 from selfalign.pipeline.stage import BARRIER, Barrier, Job, Refused, Steps
 from selfalign.recipe import AbortOptions
-from selfalign.records import Message, Record, RecordStore, Tokens, Verdict
+from selfalign.record_store import RecordStore
+from selfalign.records import Message, Record, Tokens, Verdict
 
 
 def job(index: int, steps: int = 1) -> Job:
@@ -51,6 +52,9 @@ class Stage:
 
     def jobs(self) -> Iterator[Job | Barrier]:
         return self.given
+
+    def skip(self, jobs: int) -> bool:
+        return False
 
     def judge(self, candidate: Record) -> Verdict:
         return Verdict.reject("no", "says no") if candidate.user == "no" else Verdict.accept()
@@ -135,6 +139,25 @@ def test_a_chunk_is_saved_and_replayed_without_the_engine(tmp_path: Path) -> Non
     again.run(2)
     assert stage.told == ["yes"] * 5
     assert (state.parts, state.tokens) == ({"": 5}, Tokens(5, 5))
+
+
+class Onward(Stage):
+    """Begins where it is told to."""
+
+    def skip(self, jobs: int) -> bool:
+        self.given = islice(self.given, jobs, None)
+        return True
+
+
+def test_a_stage_that_never_looks_back_begins_where_it_stopped(tmp_path: Path) -> None:
+    store, state = RecordStore(tmp_path / "a.jsonl", tmp_path / "b.jsonl"), StageState()
+    generation(Onward(map(job, range(4))), store, state).run(2)
+    stage = Onward(map(job, range(7)))
+    generation(stage, store, state, "no").run(2)
+    assert stage.told == []
+    assert [row.key for row in store.accepted] == [f"job{i}" for i in range(4)]
+    assert [row.key for row in store.rejected] == [f"job{i}" for i in range(4, 7)]
+    assert (state.parts, state.accepted, state.rejected, state.tokens) == ({"": 7}, 4, {"no": 3}, Tokens(7, 7))
 
 
 def test_what_a_killed_process_wrote_wins_over_what_the_engine_says_now(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ CHANGES: list[tuple[str, dict[str, Any], str, str]] = [
     ("topics", {"instructions": {"novelty": 0.8}}, "", ""),
     ("topics", {"responses": {"attempts": 3}}, "", ""),
     ("topics", {"abort": {"after": 7}}, "", ""),
-    ("responses", {"instructions": {"novelty": 0.8}}, "instructions.novelty", "instructions"),
+    ("responses", {"instructions": {"novelty": 0.8}}, "instructions.novelty.threshold", "instructions"),
     ("responses", {"evaluate": {"held_out": 3}}, "evaluate.held_out", "responses"),
     ("responses", {"evaluate": {"temperature": 0.1}}, "", ""),
     ("responses", {"engrave": {"learning_rate": 0.01}}, "", ""),

@@ -24,7 +24,7 @@ def main(options: argparse.Namespace) -> int:
     from selfalign.errors import UserError
     from selfalign.pipeline.manifest import StageName
     from selfalign.pipeline.run_directory import open_run
-    from selfalign.records import Record, read_records
+    from selfalign.record_store import RecordFile
 
     run = open_run(Path(options.run))
     with_records = [name for name in run.stages if StageName.of(name).base in STAGES]
@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> int:
     if options.n < 1:
         raise UserError(f"-n {options.n} must be at least 1")
     path = run.path / "rejected" / f"{options.stage}.jsonl" if options.rejected else run.path / f"{options.stage}.jsonl"
-    records: list[Record] = list(read_records(path)) if path.exists() else []
+    records = RecordFile(path)
     if not records:
         kind = "rejected" if options.rejected else "accepted"
         raise UserError(

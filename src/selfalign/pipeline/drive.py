@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from selfalign.engines.base import Completion, Engine, Request
 from selfalign.errors import RunFailed
-from selfalign.pipeline.manifest import StageState, count_rejections
+from selfalign.pipeline.manifest import StageState
 from selfalign.pipeline.progress import Progress
 from selfalign.pipeline.stage import Barrier, GenerationStage, Job, Refused, Steps
 from selfalign.recipe import AbortOptions
-from selfalign.records import Record, RecordStore
+from selfalign.record_store import RecordStore
+from selfalign.records import Record
 
 
 def drive(engine: Engine, jobs: Sequence[Job], on_completion: Callable[[Completion], None]) -> list[list[Record]]:
@@ -77,7 +79,8 @@ class Generation:
 
     def run(self, chunk_size: int, part: str = "") -> None:
         """Until the stage yields no more jobs. Raises RunFailed where its yield is hopeless."""
-        saved, replayed = self.state.parts.get(part, 0), 0
+        saved = self.state.parts.get(part, 0)
+        replayed = saved if saved and self.stage.skip(saved) else 0
         for chunk in chunks(self.stage.jobs(), chunk_size):
             if replayed < saved:
                 replayed += len(chunk)
@@ -106,9 +109,7 @@ class Generation:
         self.state.engine_seconds += time.monotonic() - start
         judged = [self._judge(candidate) for rows in candidates for candidate in rows]
         self.store.append(judged)
-        for record in judged:
-            self.state.tokens += record.tokens
-        self._count()
+        self._count(judged)
 
     def _judge(self, candidate: Record) -> Record:
         """The record on disk, where a killed process wrote it, else the candidate under the stage's verdict."""
@@ -119,10 +120,15 @@ class Generation:
             self.stage.accept(record)
         return record
 
-    def _count(self) -> None:
-        self.state.accepted = len(self.store.accepted)
-        self.state.rejected = count_rejections(self.store.rejected)
-        self.progress.judged(self.state.accepted, sum(self.state.rejected.values()))
+    def _count(self, judged: Sequence[Record]) -> None:
+        state, rejected = self.state, Counter(self.state.rejected)
+        for record in judged:
+            state.tokens += record.tokens
+            state.accepted += record.verdict.accepted
+            if not record.verdict.accepted:
+                rejected[record.verdict.filter] += 1
+        state.rejected = dict(rejected.most_common())
+        self.progress.judged(len(self.store.accepted), len(self.store.rejected))
 
     def _abort_if_hopeless(self) -> None:
         """Looked at before every chunk, so that a run aborted once does not creep on under the same settings."""

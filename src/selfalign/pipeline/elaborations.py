@@ -31,6 +31,7 @@ class ElaborationsStage:
         self.context = context
         self.options = options
         self.instructions = instructions
+        self.first = 0
         self.style = context.constitution.style("verbose")
         self.names = context.constitution.principle_names
 
@@ -41,7 +42,7 @@ class ElaborationsStage:
 
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
-        return self.context.jobs_of(self.instructions, self._steps)
+        return self.context.jobs_of(self.instructions, self._steps, self.first)
 
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}
@@ -92,6 +93,11 @@ class ElaborationsStage:
         if not SENTENCE_END.search(completion.text.strip()):
             return unfinished(text, completion.finish_reason)
         return too_short(text, self.options.min_words)
+
+    def skip(self, jobs: int) -> bool:
+        """No answer depends on another."""
+        self.first = jobs
+        return True
 
     def judge(self, candidate: Record) -> Verdict:
         """The job judged it, from the whole completion."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from heapq import nsmallest
+from itertools import count
 from typing import Any, Literal
 
 from selfalign.constitution.kept_thought import split_thought
@@ -16,6 +18,7 @@ from selfalign.constitution.rendering import (
 )
 from selfalign.filters.cites_principle import cited_principles
 from selfalign.pipeline.stage import Barrier, Context, Job, Steps
+from selfalign.record_store import Chosen, keys_of
 from selfalign.records import Message, Record, Verdict, content_hash
 
 Variant = Literal["base", "base+principles", "engraved", "final"]
@@ -29,11 +32,13 @@ VARIANTS: dict[Variant, tuple[str, str]] = {
 """Variant -> (model, label). All but `base+principles` see the chat format in its standard style and nothing else."""
 
 
-def split_held_out(instructions: Sequence[Record], wanted: int) -> tuple[list[Record], list[Record]]:
+def split_held_out(instructions: Sequence[Record], wanted: int) -> tuple[Chosen, Chosen]:
     """(training, held out), each in the given order. Chosen by key, and never more than a third."""
-    chosen = sorted(instructions, key=lambda record: content_hash(["held out", record.key]))
-    held = {record.key for record in chosen[: min(wanted, len(instructions) // 3)]}
-    return [r for r in instructions if r.key not in held], [r for r in instructions if r.key in held]
+    drawn = (content_hash(["held out", key]) for key in keys_of(instructions))
+    number = min(wanted, len(instructions) // 3)
+    held = {place for _, place in nsmallest(number, zip(drawn, count(), strict=False))}
+    training = (place for place in range(len(instructions)) if place not in held)
+    return Chosen(instructions, training), Chosen(instructions, sorted(held))
 
 
 class HeldOutStage:
@@ -45,6 +50,7 @@ class HeldOutStage:
         self.context = context
         self.variant = variant
         self.instructions = instructions
+        self.first = 0
         self.prefix = responses_prefix(context.constitution)
 
     @property
@@ -55,7 +61,7 @@ class HeldOutStage:
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
         steps = self._thoughtful if self.variant == "base+principles" else self._bare
-        return self.context.jobs_of(self.instructions, steps)
+        return self.context.jobs_of(self.instructions, steps, self.first)
 
     def _bare(self, key: Callable[[int], str], instruction: Record) -> Steps:
         question: Message = {"role": "user", "content": instruction.user}
@@ -91,6 +97,11 @@ class HeldOutStage:
         return self.context.record(
             key, messages=(question, answer), parents=(instruction.key,), verdict=verdict, **fields
         )
+
+    def skip(self, jobs: int) -> bool:
+        """No answer depends on another."""
+        self.first = jobs
+        return True
 
     def judge(self, candidate: Record) -> Verdict:
         """Everything is kept; the verdict's reason says how the answer ended."""

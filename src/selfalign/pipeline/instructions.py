@@ -21,7 +21,7 @@ from selfalign.constitution.rendering import (
 )
 from selfalign.engines.base import Completion
 from selfalign.filters.length import length
-from selfalign.filters.novelty import Novelty
+from selfalign.filters.novelty_kinds import make_novelty
 from selfalign.filters.start import start
 from selfalign.filters.text_only import text_only
 from selfalign.filters.truncated import truncated
@@ -45,7 +45,7 @@ class InstructionsStage:
         self.given = given
         self.pairs = interleave(topics)
         self.counts = {"topic_guided": 0, "self_instruct": 0}
-        self.novelty = Novelty(options.novelty)
+        self.novelty = make_novelty(**dict(options.novelty))
         for seed in context.constitution.seeds:
             self.novelty.add(seed.instruction)
         for kind in context.constitution.instruction_types:
@@ -110,6 +110,10 @@ class InstructionsStage:
         content = user_turn(*task) if task else completion.text.strip()
         message: Message = {"role": "user", "content": content}
         return self.context.record(key, messages=(message,), tokens=completion.tokens, verdict=verdict)
+
+    def skip(self, jobs: int) -> bool:
+        """What was accepted decides what is new, and how many are wanted still."""
+        return False
 
     def judge(self, candidate: Record) -> Verdict:
         """Form first, novelty last: it is the dearest."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from selfalign.records import Record, Tokens
+from selfalign.records import Tokens
 
 STAGES = ("topics", "instructions", "responses", "engrave", "elaborations", "clone", "evaluate", "report")
 """The stages of a run of one round."""
@@ -85,8 +84,3 @@ class StageState:
         """The inverse of `to_dict`."""
         fields = {name: value for name, value in row.items() if name not in ("tokens", "jobs")}
         return cls(**fields, tokens=Tokens(**row["tokens"]))
-
-
-def count_rejections(records: list[Record]) -> dict[str, int]:
-    """Rejected records by filter, the commonest first."""
-    return dict(Counter(record.verdict.filter for record in records).most_common())

@@ -51,6 +51,7 @@ class ResponsesStage:
         self.context = context
         self.options = options
         self.instructions = instructions
+        self.first = 0
         self.thinks = thinks
         self.prefix = responses_prefix(shown or context.constitution, thinks)
         self.opening = context.constitution.templates.thought_opening
@@ -64,7 +65,7 @@ class ResponsesStage:
 
     def jobs(self) -> Iterator[Job | Barrier]:
         """In the order of the instructions."""
-        return self.context.jobs_of(self.instructions, self._steps)
+        return self.context.jobs_of(self.instructions, self._steps, self.first)
 
     def _steps(self, key: Callable[[int], str], instruction: Record) -> Steps:
         candidates: list[Record] = []
@@ -149,6 +150,11 @@ class ResponsesStage:
             lambda: self.copies_exemplar.judge(text, allowed=user),
         )
         return first_rejection(check() for check in checks)
+
+    def skip(self, jobs: int) -> bool:
+        """No answer depends on another."""
+        self.first = jobs
+        return True
 
     def judge(self, candidate: Record) -> Verdict:
         """The job judged its attempts already: whether there is another depends on it."""

@@ -77,7 +77,7 @@ def figures(run: RunDirectory) -> list[RoundFigures]:
 def round_figures(run: RunDirectory, stage: StageName) -> RoundFigures:
     """A round's data, and its model where it has one."""
     store = run.store(str(stage))
-    asked = {record.parents[0] for record in (*store.accepted, *store.rejected)}
+    asked = {record.parents[0] for rows in (store.accepted, store.rejected) for record in rows}
     answered = len(store.accepted) / max(len(asked), 1)
     responses = text_figures(record.assistant for record in store.accepted)
     state = run.stages[str(StageName("engrave", stage.round))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from selfalign.pipeline.manifest import STAGES, StageName, StageState, stage_nam
 from selfalign.pipeline.provenance import machine, versions
 from selfalign.pipeline.settings import flatten, stages_after
 from selfalign.recipe import Recipe, load_recipe
-from selfalign.records import Record, RecordStore, read_records, write_atomically
+from selfalign.record_store import RecordFile, RecordStore
+from selfalign.records import Record, write_atomically
 
 
 class RunDirectory:
@@ -113,10 +114,9 @@ class RunDirectory:
             return RecordStore(self.path / folder / f"{name}.jsonl", self.path / "rejected" / f"{folder}-{name}.jsonl")
         return RecordStore(self.path / f"{stage}.jsonl", self.path / "rejected" / f"{stage}.jsonl")
 
-    def accepted(self, stage: str) -> list[Record]:
-        """The accepted records of a stage, to read."""
-        path = self.path / f"{stage}.jsonl"
-        return list(read_records(path)) if path.exists() else []
+    def accepted(self, stage: str) -> Sequence[Record]:
+        """The accepted records of a stage, read when they are looked at."""
+        return RecordFile(self.path / f"{stage}.jsonl")
 
     def _refuse_foreign(self) -> None:
         """Before the lock is made: nothing is left in a directory that is not ours."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from selfalign.constitution.loading import load_constitution
 from selfalign.engines.base import Engine
 from selfalign.errors import UserError
+from selfalign.filters.novelty_kinds import check_installed
 from selfalign.pipeline import training
 from selfalign.pipeline.board import Board
 from selfalign.pipeline.context_length import check_context
@@ -70,6 +71,7 @@ class Runner:
             names = list(self.run_directory.stages)
             names = names[: names.index(until) + 1]
             self._check_tasks(names)
+            self._check_novelty()
             if all(self.run_directory.stages[name].state in ("done", "skipped") for name in names):
                 say(f"{self.run_directory.path}: every stage up to {until} is done already")
             else:
@@ -95,6 +97,11 @@ class Runner:
         """A task without data is told now, not after hours of work."""
         if "evaluate" in names and self.run_directory.stages["evaluate"].state != "done":
             self.evaluation.check_tasks(self.recipe.evaluate.tasks, self.recipe.evaluate.limit)
+
+    def _check_novelty(self) -> None:
+        """A library that is missing is told now, not after the topics."""
+        if self.run_directory.stages["instructions"].state != "done":
+            check_installed(self.recipe.instructions.novelty.kind)
 
     def _check_inputs(self) -> None:
         """Sources that cannot be read, and a constitution that is too long, are told before the first stage."""
@@ -176,7 +183,7 @@ class Runner:
         context = self._context(name, "engraved", recipe.elaborations)
         return ElaborationsStage(context, recipe.elaborations, instructions)
 
-    def _split(self) -> tuple[list[Record], list[Record]]:
+    def _split(self) -> tuple[Sequence[Record], Sequence[Record]]:
         """Instructions for training, and those held out."""
         return split_held_out(self.run_directory.accepted("instructions"), self.recipe.evaluate.held_out)
 

@@ -54,7 +54,7 @@ class GenerationStage(Protocol):
 
     The runner pulls jobs up to a barrier or a chunk, drives them, judges their candidates in job order and tells the
     stage of every one accepted; then it pulls again. A run that is resumed replays the same calls with the verdicts on
-    disk, so `jobs` may look at what was accepted.
+    disk, so `jobs` may look at what was accepted; a stage that never looks lets itself `skip` what is done instead.
     """
 
     name: str
@@ -68,6 +68,10 @@ class GenerationStage(Protocol):
 
     def jobs(self) -> Iterator[Job | Barrier]:
         """The work, pulled one by one."""
+        ...
+
+    def skip(self, jobs: int) -> bool:
+        """Before `jobs` is called: leave out the first so many, which are done. False: they must be replayed."""
         ...
 
     def judge(self, candidate: Record) -> Verdict:
@@ -107,9 +111,12 @@ class Context:
 
         return Job(index, key, steps(key), refused)
 
-    def jobs_of(self, instructions: Sequence[Record], steps: Callable[..., Steps]) -> Iterator[Job | Barrier]:
-        """One job an instruction, in their order: `steps(key, instruction=...)`."""
-        for index, instruction in enumerate(instructions):
+    def jobs_of(
+        self, instructions: Sequence[Record], steps: Callable[..., Steps], first: int = 0
+    ) -> Iterator[Job | Barrier]:
+        """One job an instruction, in their order from the one numbered `first`: `steps(key, instruction=...)`."""
+        for index in range(first, len(instructions)):
+            instruction = instructions[index]
             yield self.job(index, (instruction.key,), partial(steps, instruction=instruction))
 
     def sampling(self, max_tokens: int | None = None, **changes: Any) -> Sampling:

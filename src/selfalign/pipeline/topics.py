@@ -53,6 +53,10 @@ class TopicsStage:
 
         return steps
 
+    def skip(self, jobs: int) -> bool:
+        """Later rounds depend on what was accepted."""
+        return False
+
     def judge(self, candidate: Record) -> Verdict:
         """Form, then novelty over all types (case-folded), then no more than `per_type` a type."""
         form = topic_form(candidate.topic)

@@ -1,0 +1,1 @@
+"""How the novelty filter grows with the pool, beside comparing with everything."""

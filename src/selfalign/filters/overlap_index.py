@@ -1,0 +1,165 @@
+"""Which of many texts share enough words with a new one: an exact set-similarity join that grows text by text.
+
+A ROUGE-L above t takes a common subsequence of more than t (m + n) / 2 words, for texts of m and n words, so at least
+as many words are shared, whatever their order. That leaves few texts to compare with:
+
+- length: a text more than (2 - t) / t times as long as the other cannot share that many (1.86 at t = 0.7);
+- prefix (Chaudhuri et al. 2006): of two texts that share `needed` words, the m - needed + 1 rarest of the one and the
+  n - needed + 1 rarest of the other have a word in common, so only the rare words of a text are looked up;
+- signature: bits in which the parities of the words differ each stand for at least one word that is not shared.
+
+What is left may be unlike, and nothing alike is left out. The k-th occurrence of a word in a text is a word of its own
+here, so that words shared count as often as they stand in both.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+REACH_BITS = 20
+"""Bits of a posting that hold its reach; the others are the number of the text."""
+LAST_REACH = (1 << REACH_BITS) - 1
+WORD_BITS = 21
+"""A word is one character; what stands above is how often it stood in the text before."""
+RANK_SHIFT = 44
+FIRST_RANKING = 1024
+"""Texts after which words are first ranked by how many texts hold them; again whenever there are twice as many."""
+SLACK = 1e-6
+"""Words; far above the rounding of t (m + n) / 2, so that what floating point calls alike is never left out."""
+
+
+def length_classes(longest: int = 1 << 24, growth: float = 1.3) -> list[int]:
+    """The smallest length of each class: short lengths have their own, then each class is 30 % wider."""
+    edges = [1]
+    while edges[-1] < longest:
+        edges.append(max(edges[-1] + 1, int(edges[-1] * growth)))
+    return edges
+
+
+CLASSES = length_classes()
+
+
+class OverlapIndex:
+    """Texts as strings of one character a word, numbered in the order added.
+
+    Words are ranked by the number of texts that hold them, as counted when the index was last built; one that came
+    later counts as rarest. Ranks must not change between two builds, so the index is built anew whenever the texts have
+    doubled: over all texts that costs as much as adding each of them about once more.
+
+    A posting is a text and its reach: the longest text that this word must lead to it. A longer one needs to share more
+    words, of which one is rarer.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.texts: list[str] = []
+        self._lengths = array("q")
+        self._signatures = (array("Q"), array("Q"))
+        self._ranks: dict[int, int] = {}
+        self._postings: list[dict[int, array[int]]] = []
+        self._ranked = 0
+
+    def add(self, text: str) -> None:
+        """A text of at least one word."""
+        number = len(self.texts)
+        elements = list(distinct(text))
+        self.texts.append(text)
+        self._lengths.append(len(text))
+        for half, bits in zip(self._signatures, signature(elements), strict=True):
+            half.append(bits)
+        if len(self.texts) >= max(2 * self._ranked, FIRST_RANKING):
+            self._build()
+        else:
+            self._post(number, elements)
+
+    def near(self, text: str) -> list[int]:
+        """The numbers, in order, of all texts that may have a ROUGE-L above the threshold with `text`."""
+        length = len(text)
+        elements = list(distinct(text))
+        postings = np.frombuffer(self._look_up(length, self._ranked_words(elements)), np.int64)
+        numbers = postings[(postings & LAST_REACH) >= min(length, LAST_REACH)] >> REACH_BITS
+        if not len(numbers):
+            return []
+        differing = np.zeros(len(numbers), np.uint8)
+        for half, bits in zip(self._signatures, signature(elements), strict=True):
+            differing += np.bitwise_count(np.frombuffer(half, np.uint64)[numbers] ^ np.uint64(bits))
+        lengths = np.frombuffer(self._lengths, np.int64)[numbers]
+        near = differing <= (1 - self.threshold) * (lengths + length) + 2 * SLACK
+        return sorted(set(numbers[near].tolist()))
+
+    def _look_up(self, length: int, words: list[int]) -> bytes:
+        """The postings of the rarest words in the classes of fitting lengths."""
+        found: list[array[int]] = []
+        shortest, longest = self._fitting(length)
+        for at in range(class_of(shortest), min(class_of(longest) + 1, len(self._postings))):
+            postings = self._postings[at]
+            count = length - self._needed(length, max(CLASSES[at], shortest)) + 1
+            found += [postings[word] for word in words[:count] if word in postings]
+        return b"".join(found)
+
+    def _post(self, number: int, elements: list[int]) -> None:
+        """Enter the words that a text as short as fits would be found by: for a longer one, fewer are needed."""
+        length = len(elements)
+        at = class_of(length)
+        while len(self._postings) <= at:
+            self._postings.append({})
+        postings = self._postings[at]
+        shortest, _ = self._fitting(length)
+        for place, word in enumerate(self._ranked_words(elements)[: length - self._needed(length, shortest) + 1]):
+            reach = math.floor(2 / self.threshold * (length - place + SLACK)) - length  # needed <= length - place
+            entry = number << REACH_BITS | min(reach, LAST_REACH)
+            if word in postings:
+                postings[word].append(entry)
+            else:
+                postings[word] = array("q", (entry,))
+
+    def _build(self) -> None:
+        """Rank the words by the texts that hold them, and enter all texts anew."""
+        counts = Counter(element for text in self.texts for element in distinct(text))
+        self._ranks = {element: count << RANK_SHIFT | element for element, count in counts.items()}
+        self._ranked = len(self.texts)
+        self._postings = []
+        for number, text in enumerate(self.texts):
+            self._post(number, list(distinct(text)))
+
+    def _ranked_words(self, elements: list[int]) -> list[int]:
+        """Rarest first; what is unknown to the ranking is its own rank, and comes before all that is known."""
+        ranks = self._ranks
+        return sorted([ranks.get(element, element) for element in elements])
+
+    def _needed(self, first: int, second: int) -> int:
+        """Words that texts of such lengths share at least where their ROUGE-L is above the threshold."""
+        return max(math.ceil(self.threshold / 2 * (first + second) - SLACK), 1)
+
+    def _fitting(self, length: int) -> tuple[int, int]:
+        """The shortest and the longest text that may be alike: neither may need more words than the other has."""
+        shortest = math.ceil((self.threshold * length - 2 * SLACK) / (2 - self.threshold))
+        return max(shortest, 1), math.floor(((2 - self.threshold) * length + 2 * SLACK) / self.threshold)
+
+
+def class_of(length: int) -> int:
+    """The class of a length."""
+    return bisect_right(CLASSES, length) - 1
+
+
+def distinct(text: str) -> Iterator[int]:
+    """Each word as a number; a word that stood before in the text gives another number each time."""
+    counts: dict[str, int] = {}
+    for word in text:
+        before = counts.get(word, 0)
+        counts[word] = before + 1
+        yield before << WORD_BITS | ord(word)
+
+
+def signature(elements: list[int]) -> tuple[int, int]:
+    """128 parities: of the words whose number falls on that bit. Words that two texts share cancel out."""
+    parities = 0
+    for element in elements:
+        parities ^= 1 << ((element ^ element >> 16) & 127)
+    return parities & 0xFFFF_FFFF_FFFF_FFFF, parities >> 64
