@@ -94,15 +94,11 @@ def check(options: argparse.Namespace) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """On the embedded engine."""
-    from selfalign.errors import UserError
-
-    try:
-        from selfalign.chat.server.app import create_app
-        from selfalign.chat.server.hub import open_service
-        from selfalign.chat.server.listening import listen, open_socket
-        from selfalign.chat.server.logs import log_to_stderr
-    except ModuleNotFoundError as fault:
-        raise UserError(f"{fault.name} is not installed", "pip install 'selfalign[serve]'") from fault
+    require_libraries()
+    from selfalign.chat.server.app import create_app
+    from selfalign.chat.server.hub import open_service
+    from selfalign.chat.server.listening import listen, open_socket
+    from selfalign.chat.server.logs import log_to_stderr
     from selfalign.pipeline.progress import quiet_libraries
     from selfalign.recipe import EngineOptions
 
@@ -118,6 +114,17 @@ def serve(options: argparse.Namespace) -> int:
     tell(options, socket.getsockname()[1], [model.name for model in service.models], has_page)
     listen(app, socket)
     return 0
+
+
+def require_libraries() -> None:
+    """UserError for what the extra brings and is not there, before a model is loaded for nothing."""
+    import importlib.util
+
+    from selfalign.errors import UserError
+
+    for name in ("openai", "fastapi", "fastapi_offline", "uvicorn", "prometheus_client"):
+        if not importlib.util.find_spec(name):
+            raise UserError(f"{name} is not installed", "pip install 'selfalign[serve]'")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
