@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from selfalign.constitution.chat_format import ChatFormat
 from selfalign.engines.base import Request, Sampling
 from selfalign.engines.batching import BatchFailed, Progress, Ticket
 from selfalign.engines.embedded import decoder
@@ -18,6 +19,7 @@ from selfalign.engines.embedded.histories import Histories
 from selfalign.engines.embedded.loading import Source
 from selfalign.errors import UserError
 from selfalign.recipe import EngineOptions
+from selfalign.records import Message
 from tests.support.tiny import tiny_model, tiny_model_dir
 
 OPTIONS = EngineOptions(dtype="float32", batch_size=8)
@@ -137,6 +139,31 @@ def test_a_failed_step_gives_up_its_own_lane_alone(batcher: EmbeddedBatcher, mon
     batcher.probe()
     assert text_of(drain(batcher)["other"]) == expected
     assert alone(batcher, ticket("other", adapter="final")) == expected
+
+
+def test_conversations_share_what_their_chat_format_opens_with(batcher: EmbeddedBatcher) -> None:
+    system = "Two friends talk, and one of them knows a little of everything."
+    chat_format = ChatFormat.of(batcher.engine.tokenizer, system)
+    asked: dict[str, list[Message]] = {
+        "a": [{"role": "user", "content": "Once upon"}],
+        "b": [{"role": "user", "content": "Thrice"}],
+        "own": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Thrice"}],
+    }
+    sampling = Sampling(temperature=0.8, max_tokens=12)
+    tickets = [
+        Ticket(Request(key, chat_format.render(messages), "", sampling, seed=5, chat_format=True))
+        for key, messages in asked.items()
+    ]
+    expected = {one.request.key: alone(batcher, one) for one in tickets}
+    assert batcher.chat_format(system) == chat_format
+    for one in tickets:
+        batcher.add(one)
+    lanes = {lane.prefix.length: [row.request.key for row in lane.waiting] for lane in batcher.lanes.values()}
+    assert lanes == {len(f"{system}\n\n### User\n"): ["a", "b"], 0: ["own"]}
+    found = drain(batcher)
+    assert {key: text_of(news) for key, news in found.items()} == expected
+    read = [news[-1].completion.tokens.prompt for news in found.values() if news[-1].completion]
+    assert read == [len(one.request.prompt) for one in tickets]
 
 
 def test_what_cannot_be_taken_is_told_before_anything_is_written(batcher: EmbeddedBatcher) -> None:

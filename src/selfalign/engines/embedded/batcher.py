@@ -1,7 +1,8 @@
 """Continuous batching for a server on the embedded engine: users join and leave between steps, adapters take turns.
 
 Requests under one adapter and one shared prefix run in one batch, a lane; the lanes take turns step by step. So one
-set of base weights serves every model of a run, and no row is computed under another's adapter.
+set of base weights serves every model of a run, and no row is computed under another's adapter. What a chat format
+opens every conversation with is such a prefix too: it is read once, and not once a request.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from selfalign.engines.embedded.engine import EmbeddedEngine
 from selfalign.engines.embedded.histories import Histories
 from selfalign.engines.embedded.loading import Source
 from selfalign.engines.embedded.memory import free_memory, slots_that_fit
-from selfalign.engines.embedded.prefixes import Prefixes
+from selfalign.engines.embedded.prefixes import WORTH_SHARING, Prefixes, common_length
 from selfalign.engines.embedded.row import Row
 from selfalign.engines.streaming import Unfolding, settled
 from selfalign.engines.tokenization import Tokenization
@@ -39,10 +40,10 @@ HISTORIES_SHARE = 20
 
 
 class LaneKey(NamedTuple):
-    """What the requests of a lane have in common."""
+    """What the requests of a lane have in common: the adapter, and the ids that all of them begin with."""
 
     adapter: str
-    prefix: str
+    prefix: tuple[int, ...]
 
 
 class Reader:
@@ -82,6 +83,7 @@ class EmbeddedBatcher:
         self.context_length = self.engine.context_length
         self.lanes: dict[LaneKey, Decoder] = {}
         self.readers: dict[str, Reader] = {}
+        self.openings: frozenset[tuple[int, ...]] = frozenset()
         size = bytes_per_token(self.engine.model.config.get_text_config(), self.engine.dtype.itemsize)
         self.histories = Histories(free_memory(self.engine.device) // HISTORIES_SHARE // size)
         self.prefixes = {name: Prefixes(self.engine.model) for name in self.adapters}
@@ -95,9 +97,13 @@ class EmbeddedBatcher:
         return bool(self.lanes)
 
     def chat_format(self, system: str) -> ChatFormat:
-        """The chat format in the tokenizer's special tokens."""
+        """The chat format in the tokenizer's special tokens; its conversations share their opening from now on."""
         with self._counting_lock:
-            return ChatFormat.of(self._counting.tokenizer, system)
+            found = ChatFormat.of(self._counting.tokenizer, system)
+            ids = opening(found, self._counting)
+        if len(ids) >= WORTH_SHARING:
+            self.openings |= {ids}
+        return found
 
     def count(self, text: str, chat_format: bool, prefix: str = "") -> int:
         """Tokens of a prompt, with its prefix."""
@@ -108,16 +114,15 @@ class EmbeddedBatcher:
     def add(self, ticket: Ticket) -> None:
         """Take a request in. UserError where it is refused."""
         request = ticket.request
-        prefix = self.engine.tokenization.prefix_ids(request.prefix)
-        prompt = self.engine.tokenization.prompt_ids(request)
+        prefix, prompt = self._split(request)
         used = len(prefix) + len(prompt)
         if reason := refusal(prompt, used, self.context_length):
             raise UserError(reason, "shorten the prompt")
         limit = min(request.sampling.max_tokens, self.context_length - used)
         row = Row(request, self.engine.tokenization, prompt, len(prefix), limit)
         row.top = ticket.top_logprobs
-        key = LaneKey(ticket.adapter, request.prefix)
-        lane = self.lanes.get(key) or self._lane(key, prefix)
+        key = LaneKey(ticket.adapter, prefix)
+        lane = self.lanes.get(key) or self._lane(key)
         lane.slots = self._slots(lane, row)
         lane.add(row)
         self.lanes[key] = lane
@@ -153,8 +158,7 @@ class EmbeddedBatcher:
 
     def probe(self) -> None:
         """A token from the base, in a lane of its own."""
-        key = LaneKey("", PROBE.request.prefix)
-        lane = self._lane(key, [])
+        lane = self._lane(LaneKey("", ()))
         prompt = self.engine.tokenization.prompt_ids(PROBE.request)
         lane.add(Row(PROBE.request, self.engine.tokenization, prompt, 0, 1))
         self.engine.adapters.use("")
@@ -170,10 +174,20 @@ class EmbeddedBatcher:
             prefixes.model = None
         self.engine.close()
 
-    def _lane(self, key: LaneKey, prefix: list[int]) -> Decoder:
+    def _split(self, request: Request) -> tuple[tuple[int, ...], list[int]]:
+        """(ids that a lane shares, ids after them): the request's own prefix, or the longest opening that fits."""
+        tokenization = self.engine.tokenization
+        prompt = tokenization.prompt_ids(request)
+        if request.prefix:
+            return tuple(tokenization.prefix_ids(request.prefix)), prompt
+        fitting = (ids for ids in self.openings if len(ids) < len(prompt) and ids == tuple(prompt[: len(ids)]))
+        shared = max(fitting, key=len, default=())
+        return shared, prompt[len(shared) :]
+
+    def _lane(self, key: LaneKey) -> Decoder:
         """A new lane; its shared prefix is computed under its own adapter."""
         self.engine.adapters.use(key.adapter)
-        shared = self.prefixes[key.adapter].get(prefix)
+        shared = self.prefixes[key.adapter].get(key.prefix)
         engine, histories = self.engine, self.histories.under(key)
         return Decoder(engine.model, shared, [], engine.ends, engine.options.batch_size, histories)
 
@@ -199,3 +213,12 @@ class EmbeddedBatcher:
         logger.error("a step failed under %d requests", len(keys), exc_info=fault)
         hint = getattr(fault, "hint", "") or "send the request again"
         return BatchFailed(getattr(fault, "message", "") or f"{type(fault).__name__}: {fault}", hint, keys)
+
+
+def opening(chat_format: ChatFormat, tokenization: Tokenization) -> tuple[int, ...]:
+    """The ids that every conversation in a chat format begins with: what two unlike questions have in common."""
+    unlike = [
+        tokenization.encode(chat_format.render([{"role": "user", "content": text}]), chat_format=True)
+        for text in ("A", "1")
+    ]
+    return tuple(unlike[0][: common_length(unlike)])
