@@ -175,9 +175,9 @@ def test_pictures_of_a_run(browser: Any) -> None:
         ("report-dark", "dark", "records"),
         ("report-instructions", "light", "instructions"),
     ):
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        page = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme=scheme)
         page.goto(report.as_uri())
-        page.evaluate(f"document.getElementById('{section}').scrollIntoView()")
+        page.evaluate(f"document.getElementById('{section}').scrollIntoView({{behavior: 'instant'}})")
         path = Path(folder) / f"{name}.png"
         page.screenshot(path=path)
         page.close()

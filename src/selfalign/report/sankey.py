@@ -10,6 +10,8 @@ from selfalign.report.flow import Flow, Node
 STEP = 190
 """From one column to the next: a node's label stands between them."""
 BAR = 12
+LETTER = 6.6
+"""Width of a letter of a label."""
 TALLEST = 300
 """Height of the largest column's nodes, without the gaps."""
 SLOT = 34
@@ -97,8 +99,8 @@ def band(source: Box, top: float, target: Box, end: float, thickness: float) -> 
 
 
 def line(source: Box, target: Box) -> str:
-    """From the middle of one to the middle of the other."""
-    x0, x1 = source.x + BAR, target.x
+    """From behind the label of one to the middle of the other."""
+    x0, x1 = source.x + BAR + LETTER * (len(source.node.label) + 2), target.x
     y0, y1 = source.y + source.height / 2, target.y + target.height / 2
     middle = (x0 + x1) / 2
     return f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
