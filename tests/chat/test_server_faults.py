@@ -23,9 +23,12 @@ from tests.support.listening import Listening, listening, until
 from tests.support.runs import small_constitution
 from tests.support.tiny import tiny_model_dir
 
+PRINCIPLED = 200
+"""Tokens that only the prefix of principles has; the style is one too, and shorter."""
+
 
 class Fault:
-    """Stands before the model: once someone joins two who are being written, only passes under a prefix work."""
+    """Stands before the model: once someone joins two who are being written, only passes under the principles work."""
 
     def __init__(self, forward: Any) -> None:
         self.forward = forward
@@ -33,8 +36,9 @@ class Fault:
 
     def __call__(self, model: Any, ids: Any, step: Any, kept: Any) -> Any:
         joins = step.padded is not None and step.decoding == 2
-        self.is_armed = self.is_armed or (joins and not step.prefix.length)
-        if self.is_armed and not self.is_mended.is_set() and not step.prefix.length:
+        if step.prefix.length < PRINCIPLED:
+            self.is_armed = self.is_armed or joins
+        if self.is_armed and not self.is_mended.is_set() and step.prefix.length < PRINCIPLED:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         time.sleep(0.004)
         return self.forward(model, ids, step, kept)
