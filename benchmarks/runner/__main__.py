@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.engines import table
 from benchmarks.engines.peers import ROOT
@@ -37,21 +38,31 @@ evaluate: {{held_out: 0}}
 """
 
 
+class Sight(NamedTuple):
+    """What was seen `seconds` after the process began; `processor` counts the seconds that it computed."""
+
+    seconds: float
+    processor: float
+    records: int
+    mib: float
+
+
 @dataclass
 class Session:
-    """One process of the command, and what was seen of it: (seconds since its start, records, MiB)."""
+    """One process of the command, and what was seen of it."""
 
     run: Path
     stage: str
     process: subprocess.Popen[bytes]
     start: float = field(default_factory=time.monotonic)
-    seen: list[tuple[float, int, float]] = field(default_factory=list)
+    seen: list[Sight] = field(default_factory=list)
 
     def look(self) -> int:
         """Note how it stands; gives the accepted records of the stage, as the manifest counts them."""
         row = read_stage(self.run, self.stage)
         records = row["accepted"] + sum(row["rejected"].values())
-        self.seen.append((time.monotonic() - self.start, records, resident_mib(self.process.pid)))
+        pid = self.process.pid
+        self.seen.append(Sight(time.monotonic() - self.start, processor_seconds(pid), records, resident_mib(pid)))
         return int(row["accepted"])
 
 
@@ -80,11 +91,11 @@ def measure(recipe: Path, run: Path, stage: str, goal: int) -> dict[str, Any]:
         wait(session)
     session.process.send_signal(signal.SIGKILL)
     session.process.wait()
-    written = lines(run, stage)
+    written = size_of(run, stage)
     again = start(recipe, run, stage)
-    while lines(run, stage) <= written:
+    while size_of(run, stage) <= written and again.process.poll() is None:
         wait(again, 0.05)
-    resumed = time.monotonic() - again.start
+    resumed, computed = time.monotonic() - again.start, processor_seconds(again.process.pid)
     while again.process.poll() is None:
         wait(again)
     if again.process.returncode:
@@ -96,15 +107,17 @@ def measure(recipe: Path, run: Path, stage: str, goal: int) -> dict[str, Any]:
         "accepted": row["accepted"],
         "rejected": row["rejected"],
         "seconds": round(row["seconds"], 1),
-        "records_per_second": round((last[1] - first[1]) / (last[0] - first[0])),
+        "records_per_second": round((last.records - first.records) / (last.seconds - first.seconds)),
+        "records_per_processor_second": round((last.records - first.records) / (last.processor - first.processor)),
         "resumed_after_seconds": round(resumed, 1),
+        "resumed_after_processor_seconds": round(computed, 1),
         "points": points(session.seen),
-        "peak_mib": round(max(mib for *_, mib in session.seen + again.seen)),
+        "peak_mib": round(max(sight.mib for sight in session.seen + again.seen)),
     }
 
 
 def start(recipe: Path, run: Path, stage: str) -> Session:
-    """The command, in a process group of its own."""
+    """The command, as a user starts it; what it says goes to a log."""
     call = [sys.executable, "-m", "selfalign", "run", str(recipe), "--out", str(run), "--until", stage]
     log = (run.parent / f"{stage}.log").open("ab")
     return Session(run, stage, subprocess.Popen(call, cwd=ROOT, env=environment({}), stdout=log, stderr=log))
@@ -134,21 +147,38 @@ def done(run: Path, stage: str) -> int:
     return int(row["accepted"] if stage == "instructions" else row["jobs"])
 
 
-def lines(run: Path, stage: str) -> int:
+def size_of(run: Path, stage: str) -> int:
     """Bytes of the stage's two files, which grow with every chunk."""
     files = (run / f"{stage}.jsonl", run / "rejected" / f"{stage}.jsonl")
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def points(seen: list[tuple[float, int, float]]) -> list[dict[str, float]]:
+def points(seen: list[Sight]) -> list[dict[str, float]]:
     """Records, records/s since the point before, and memory, at even distances of time."""
     chosen = [seen[round(place * (len(seen) - 1) / POINTS)] for place in range(POINTS + 1)]
     rows = []
-    for (before, less, _), (now, more, mib) in pairwise(chosen):
-        if now > before:
-            rate = (more - less) / (now - before)
-            rows.append({"seconds": round(now, 1), "records": more, "per_second": round(rate), "mib": round(mib)})
+    for before, now in pairwise(chosen):
+        if now.seconds > before.seconds and now.processor > before.processor:
+            more = now.records - before.records
+            rows.append(
+                {
+                    "seconds": round(now.seconds, 1),
+                    "records": now.records,
+                    "per_second": round(more / (now.seconds - before.seconds)),
+                    "per_processor_second": round(more / (now.processor - before.processor)),
+                    "mib": round(now.mib),
+                }
+            )
     return rows
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds that a process computed, in its own code and in the system's; 0 once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:
@@ -169,9 +199,10 @@ def text(result: dict[str, Any]) -> str:
     """A table a stage."""
     parts = [f"{result['records']:,} records, {result['mib_on_disk']:,} MiB on disk"]
     for stage, row in result["stages"].items():
-        columns = ["seconds", "records", "per_second", "mib"]
+        columns = ["seconds", "records", "per_second", "per_processor_second", "mib"]
         parts.append(
-            f"\n{stage}: {row['records']:,} records, {row['records_per_second']:,} a second, "
+            f"\n{stage}: {row['records']:,} records, {row['records_per_second']:,} a second "
+            f"({row['records_per_processor_second']:,} a second of a processor), "
             f"at most {row['peak_mib']} MiB; killed, it wrote its next record {row['resumed_after_seconds']} s after "
             "it was started again"
         )

@@ -64,22 +64,15 @@ class OverlapIndex:
         self._ranks: dict[int, int] = {}
         self._postings: list[dict[int, array[int]]] = []
         self._ranked = 0
+        self._posted = 0
 
     def add(self, text: str) -> None:
-        """A text of at least one word."""
-        number = len(self.texts)
-        elements = list(distinct(text))
+        """A text of at least one word. It is entered when it is first looked for: a resumed run adds all at once."""
         self.texts.append(text)
-        self._lengths.append(len(text))
-        for half, bits in zip(self._signatures, signature(elements), strict=True):
-            half.append(bits)
-        if len(self.texts) >= max(2 * self._ranked, FIRST_RANKING):
-            self._build()
-        else:
-            self._post(number, elements)
 
     def near(self, text: str) -> list[int]:
         """The numbers, in order, of all texts that may have a ROUGE-L above the threshold with `text`."""
+        self._enter_added()
         length = len(text)
         elements = list(distinct(text))
         postings = np.frombuffer(self._look_up(length, self._ranked_words(elements)), np.int64)
@@ -103,6 +96,17 @@ class OverlapIndex:
             found += [postings[word] for word in words[:count] if word in postings]
         return b"".join(found)
 
+    def _enter_added(self) -> None:
+        for text in self.texts[len(self._lengths) :]:
+            self._lengths.append(len(text))
+            for half, bits in zip(self._signatures, signature(list(distinct(text))), strict=True):
+                half.append(bits)
+        if len(self.texts) >= max(2 * self._ranked, FIRST_RANKING):
+            self._rank()
+        for number in range(self._posted, len(self.texts)):
+            self._post(number, list(distinct(self.texts[number])))
+        self._posted = len(self.texts)
+
     def _post(self, number: int, elements: list[int]) -> None:
         """Enter the words that a text as short as fits would be found by: for a longer one, fewer are needed."""
         length = len(elements)
@@ -119,14 +123,12 @@ class OverlapIndex:
             else:
                 postings[word] = array("q", (entry,))
 
-    def _build(self) -> None:
-        """Rank the words by the texts that hold them, and enter all texts anew."""
+    def _rank(self) -> None:
+        """Rank the words by the texts that hold them; all texts are to be entered anew."""
         counts = Counter(element for text in self.texts for element in distinct(text))
         self._ranks = {element: count << RANK_SHIFT | element for element, count in counts.items()}
         self._ranked = len(self.texts)
-        self._postings = []
-        for number, text in enumerate(self.texts):
-            self._post(number, list(distinct(text)))
+        self._postings, self._posted = [], 0
 
     def _ranked_words(self, elements: list[int]) -> list[int]:
         """Rarest first; what is unknown to the ranking is its own rank, and comes before all that is known."""
