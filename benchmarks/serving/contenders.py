@@ -63,7 +63,7 @@ def llama_cpp(folder: Path, slots: int, gguf_type: str = GGUF_TYPE) -> Server:
         to_gguf(str(model_folder(folder)), file, gguf_type)
     settings = {"slots": slots, "context": CONTEXT, "threads": cores()}
     place = folder / "llama_cpp.json"
-    fixed = {"file": str(file), "port": port, "hostname": "127.0.0.1", "verbosity": 0}
+    fixed = {"file": str(file), "port": port, "verbosity": 0}
     place.write_text(json.dumps(settings | fixed), encoding="utf-8")
     command = [python, "-m", "benchmarks.serving.llama_cpp_server", str(place)]
     # Its sampling defaults, top-k 40 and min-p 0.05, are turned off: the others have none.
