@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 from selfalign.constitution.loading import load_constitution
 from selfalign.engines.base import Engine
 from selfalign.errors import UserError
-from selfalign.filters.novelty_kinds import check_installed
 from selfalign.pipeline import training
 from selfalign.pipeline.board import Board
-from selfalign.pipeline.context_length import check_context
 from selfalign.pipeline.datasets import Dataset, write_dataset
 from selfalign.pipeline.decontaminate import Sieve, make_sieve
 from selfalign.pipeline.drive import Generation
@@ -25,6 +23,7 @@ from selfalign.pipeline.held_out import VARIANTS, HeldOutStage, Variant, split_h
 from selfalign.pipeline.instructions import InstructionsStage
 from selfalign.pipeline.manifest import STAGES, StageName, StageState
 from selfalign.pipeline.progress import Progress, counts, logging_to, quiet_libraries, say
+from selfalign.pipeline.readiness import check_extras, check_inputs
 from selfalign.pipeline.responses import ResponsesStage
 from selfalign.pipeline.round_files import finish_keeping, model_of_round, provenance, settle, stop_reason
 from selfalign.pipeline.rounds import exemplars_of_round
@@ -70,8 +69,7 @@ class Runner:
             finish_keeping(self.run_directory)
             names = list(self.run_directory.stages)
             names = names[: names.index(until) + 1]
-            self._check_tasks(names)
-            self._check_novelty()
+            check_extras(self.run_directory, self.recipe, self.evaluation, names)
             if all(self.run_directory.stages[name].state in ("done", "skipped") for name in names):
                 say(f"{self.run_directory.path}: every stage up to {until} is done already")
             else:
@@ -85,31 +83,13 @@ class Runner:
                     self._close_engine()
 
     def _run_stages(self, names: Sequence[str]) -> None:
-        self._check_inputs()
+        check_inputs(self.run_directory, self.recipe, self.constitution)
         last_round = str(StageName("engrave", self.recipe.rounds.count))
         for name in names:
             if self._is_due(name):
                 self._run_stage(name)
             if name == last_round and self.recipe.rounds.count > 1:
                 settle(self.run_directory, self.recipe.rounds, self._close_engine)
-
-    def _check_tasks(self, names: Sequence[str]) -> None:
-        """A task without data is told now, not after hours of work."""
-        if "evaluate" in names and self.run_directory.stages["evaluate"].state != "done":
-            self.evaluation.check_tasks(self.recipe.evaluate.tasks, self.recipe.evaluate.limit)
-
-    def _check_novelty(self) -> None:
-        """A library that is missing is told now, not after the topics."""
-        if self.run_directory.stages["instructions"].state != "done":
-            check_installed(self.recipe.instructions.novelty.kind)
-
-    def _check_inputs(self) -> None:
-        """Sources that cannot be read, and a constitution that is too long, are told before the first stage."""
-        stages = self.run_directory.stages
-        if stages["instructions"].state != "done":
-            given_instructions(self.run_directory, self.recipe)
-        if stages["responses"].state != "done":
-            check_context(self.recipe, self.constitution)
 
     def _is_due(self, name: str) -> bool:
         """Not what is done, and no further round where one was worse than the one before it."""
