@@ -256,6 +256,21 @@ def test_the_rows_are_those_of_the_kept_round(finished: Path, tmp_path: Path) ->
     assert "| responses-2 | 1 |" in text and "The model of `engrave-2` was kept" in text
 
 
+def test_a_row_tells_the_source_and_licence_of_its_instruction(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path)
+    lines = (run / "instructions.jsonl").read_text(encoding="utf-8").splitlines()
+    given = [json.loads(line) | {"origin": "dolly.jsonl:12", "licence": "cc-by-sa-3.0"} for line in lines]
+    (run / "instructions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+    assert release(run, tmp_path / "out") == 0
+    rows = parquet.read_table(tmp_path / "out" / "dataset" / "data" / "engrave" / "train.parquet").to_pylist()
+    of_records = [row for row in rows if row["source"] == "responses"]
+    assert {(row["origin"], row["licence"]) for row in of_records} == {("dolly.jsonl:12", "cc-by-sa-3.0")}
+    text = (tmp_path / "out" / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "| dolly.jsonl | cc-by-sa-3.0 | the recipe |" in text
+    assert "The instructions with an `origin` are from other data sets" in text
+    assert "No text is from a data set" not in text
+
+
 # --------------------------------------------------------------------------------------------------- nothing by mistake
 
 
