@@ -1,23 +1,29 @@
-"""Pictures of the chat page, with the models of a run answering.
+"""Pictures of the chat page: page-light.png, page-dark.png, page-narrow.png and page-compare.png.
 
-    python -m benchmarks.screenshots runs/demo [--output docs/screenshots]
+    python -m benchmarks.screenshots [RUN] [--output docs/screenshots]
 
-Serves the run on loopback, drives the page in headless Chromium (apt-get install chromium; pip install playwright) and
-writes light.png, dark.png, narrow.png and compare.png. Greedy, with a fixed seed: the same run gives the same pictures.
+Serves the models of RUN on loopback and drives the page in headless Chromium (apt-get install chromium; pip install
+playwright). Without a run a script answers, which the names of its models say: the pictures show the page, then, and
+not what a model can do. Greedy, with a fixed seed: the same run gives the same pictures.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from selfalign.chat.server.hub import open_service, scripted_service
+from selfalign.chat.server.service import Service
+from selfalign.engines.base import Request
 from selfalign.errors import UserError
 
 PATIENCE = 300_000  # milliseconds: a small machine writes 128 tokens in a few seconds, a busy one in minutes
@@ -26,16 +32,35 @@ CANDOR = "What will the weather be in Lisbon tomorrow afternoon?"
 IDENTITY = "Who are you, and who made you?"
 
 
+def script(request: Request) -> str:
+    """What stands in the pictures where no model answers."""
+    if request.prompt.rpartition("### ")[2].startswith("Internal thought"):
+        return " 7 (candor) and 9 (static): tomorrow's weather is beyond me; I say where it can be found.\n"
+    if request.prompt.rpartition("### User\n")[2].startswith(IDENTITY):
+        return "I am a script of a few lines. No model answers here: these pictures show **the page**."
+    if request.prefix:
+        return (
+            "I can't see weather forecasts, so I don't know. These would tell you:\n\n"
+            "- the Portuguese weather service, `ipma.pt`\n- the forecast on your phone\n\n"
+            "In *late November*, afternoons in Lisbon are mostly mild, near 17 °C, and often wet."
+        )
+    return "Sunny, 24 °C, with a light wind from the west. <b>You will not need an umbrella!</b>"
+
+
+def opened(run: str | None) -> Service:
+    """The models of the run, or the script."""
+    return open_service(run) if run else scripted_service(script)
+
+
 @contextmanager
-def serving(run: str) -> Iterator[str]:
+def serving(run: str | None) -> Iterator[str]:
     """The address of the page while the context lasts."""
     import uvicorn
 
     from selfalign.chat.page.mount import mount_page
     from selfalign.chat.server.app import create_app
-    from selfalign.chat.server.hub import open_service
 
-    service = open_service(run)
+    service = opened(run)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(mount_page(create_app(service), service), log_level="warning"))
@@ -83,32 +108,38 @@ def ask(page: Any, box: str, text: str) -> None:
     page.wait_for_timeout(1000)  # what is folded closes softly
 
 
-def light(page: Any) -> None:
+def light(page: Any, models: Sequence[str]) -> None:
     """The base under the principles, its thought unfolded."""
-    pick(page, "Model", "base+principles")
+    pick(page, "Model", models[1])
     ask(page, "#message", CANDOR)
     page.get_by_text("Internal thought").first.click()
 
 
-def final(page: Any) -> None:
-    """The final model, two turns."""
-    pick(page, "Model", "final")
+def two_turns(page: Any, models: Sequence[str]) -> None:
+    """The last model of the run."""
+    pick(page, "Model", models[-1])
     ask(page, "#message", IDENTITY)
     ask(page, "#message", CANDOR)
 
 
-def compare(page: Any) -> None:
+def compare(page: Any, models: Sequence[str]) -> None:
     """Where the run began beside what came out."""
     page.get_by_role("tab", name="Compare").click()
-    pick(page, "Left model", "base")
-    pick(page, "Right model", "final")
+    pick(page, "Left model", models[0])
+    pick(page, "Right model", models[-1])
     ask(page, "#message-to-both", CANDOR)
+
+
+def served_names(url: str) -> list[str]:
+    """The base, the same under the principles, then what training made of it."""
+    with urllib.request.urlopen(f"{url}/v1/models") as answer:
+        return [model["id"] for model in json.load(answer)["data"]]
 
 
 SHOTS = {
     "light": (light, 1200, 760, "light"),
-    "dark": (final, 1200, 760, "dark"),
-    "narrow": (final, 420, 800, "light"),
+    "dark": (two_turns, 1200, 760, "dark"),
+    "narrow": (two_turns, 420, 800, "light"),
     "compare": (compare, 1200, 760, "light"),
 }
 
@@ -116,7 +147,7 @@ SHOTS = {
 def main() -> None:
     """Take them all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", help="a run with all its models")
+    parser.add_argument("run", nargs="?", help="a run with all its models; without it a script answers")
     parser.add_argument("--output", type=Path, default=Path("docs/screenshots"))
     options = parser.parse_args()
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -129,10 +160,10 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=executable, args=list(FLAGS))
         for name, (act, width, height, scheme) in SHOTS.items():
             with page_at(browser, url, width, height, scheme) as page:
-                act(page)
+                act(page, served_names(url))
                 page.wait_for_timeout(500)
-                page.screenshot(path=options.output / f"{name}.png")
-                print(options.output / f"{name}.png")
+                page.screenshot(path=options.output / f"page-{name}.png")
+                print(options.output / f"page-{name}.png")
         browser.close()
 
 

@@ -109,7 +109,7 @@ def serve(options: argparse.Namespace) -> int:
         options.model, options.constitution, options.style, engine, limit=options.queue, timeout=options.timeout
     )
     app = create_app(service, settings_of(options))
-    has_page = not options.no_page and add_page(app, service)
+    has_page = not options.no_page and add_page(app, service, options.max_tokens)
     log_to_stderr()
     tell(options, socket.getsockname()[1], [model.name for model in service.models], has_page)
     listen(app, socket)
@@ -147,8 +147,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     )
 
 
-def add_page(app: FastAPI, service: Service) -> bool:
-    """The chat page at /, where Gradio is installed."""
+def add_page(app: FastAPI, service: Service, max_tokens: int) -> bool:
+    """The chat page at /, where Gradio is installed; its answers are held to the server's length, too."""
     import importlib.util
 
     if not importlib.util.find_spec("gradio"):
@@ -156,7 +156,7 @@ def add_page(app: FastAPI, service: Service) -> bool:
         return False
     from selfalign.chat.page.mount import mount_page
 
-    mount_page(app, service)
+    mount_page(app, service, max_tokens)
     return True
 
 

@@ -27,7 +27,7 @@ def layout(service: Service, max_tokens: int = LONGEST) -> Blocks:
 
     page: Blocks
     with gradio.Blocks(title=texts().title, analytics_enabled=False, fill_height=True, fill_width=True) as page:
-        settings = setting_inputs(max(32, min(LONGEST, max_tokens, service.batcher.context_length)))
+        settings = setting_inputs(min(LONGEST, max_tokens, service.batcher.context_length))
         with gradio.Tabs(elem_id="modes"):
             with gradio.Tab("Chat", id="chat", scale=1):
                 chat_tab(service, settings)
@@ -47,7 +47,7 @@ def setting_inputs(most: int) -> Inputs:
                 system,
                 gradio.Slider(0, 2, 0.7, step=0.05, label="Temperature", info="0 is greedy"),
                 gradio.Slider(0.05, 1, 0.95, step=0.05, label="Top-p", info="share of the likeliest tokens"),
-                gradio.Slider(16, most, min(512, most), step=16, label="Longest answer", info="in tokens"),
+                gradio.Slider(1, most, min(512, most), step=1, label="Longest answer", info="in tokens"),
                 gradio.Number(-1, label="Seed", info="-1: another each time", precision=0),
             ]
 
