@@ -41,7 +41,8 @@ def test_a_head_that_drips_is_cut_off_and_a_client_that_leaves_frees_its_slot(se
         with contextlib.suppress(ConnectionResetError):
             assert drip.recv(100) == b""
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=HELLO, timeout=10) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # whose end would close the connection
+        next(lines)
         assert server.service.scheduler.users
     assert server.until_idle()
     with server.connect() as leaving:
