@@ -48,13 +48,13 @@ def test_a_piece_has_the_time_at_which_its_last_byte_came() -> None:
     [
         (framed(b"full", 503), "status 503: full"),
         (framed(said("a")), "no token count"),
-        (framed(USAGE), "no text"),
+        (framed(USAGE), ""),
         (framed(WHOLE)[:-30], "ValueError: the answer was broken off"),
         (framed(said("a") + event(error="broke")), "broke"),
         (b"no HTTP\r\n\r\n", "RemoteProtocolError: illegal status line: bytearray(b'no HTTP')"),
     ],
 )
-def test_an_answer_that_is_not_whole_is_a_fault(data: bytes, error: str) -> None:
+def test_an_answer_that_is_not_whole_is_a_fault_and_an_empty_one_is_not(data: bytes, error: str) -> None:
     assert read(Raw(0.0, [Arrival(1.0, data)])).error == error
 
 
@@ -89,8 +89,9 @@ def test_a_crowd_asks_at_once_and_each_user_one_question_after_the_other() -> No
 
 # ------------------------------------------------------------------------------------------------------ figures
 def test_the_rate_is_over_the_time_from_the_first_question_to_the_last_answer() -> None:
-    found = level(2, [answer(1.0, 1.5, 2.0), answer(1.0, 2.5, 3.0), answer(1.0, error="gone")])
-    assert (found["tokens"], found["seconds"], found["tokens_per_second"]) == (8, 2.0, 4.0)
+    empty = answer(1.0)._replace(pieces=[], tokens=1)
+    found = level(2, [answer(1.0, 1.5, 2.0), answer(1.0, 2.5, 3.0), empty, answer(1.0, error="gone")])
+    assert (found["tokens"], found["seconds"], found["tokens_per_second"]) == (9, 2.0, 4.5)
     assert (found["errors"], found["faults"]) == (1, ["gone"])
     assert (found["first_p50"], found["first_p95"], found["gap_p95"]) == (1.0, pytest.approx(1.45), 0.5)
 

@@ -116,7 +116,7 @@ def request(url: str, body: dict[str, Any]) -> bytes:
 
 
 def read(raw: Raw) -> Answer:
-    """What an answer says. One that is broken off, or without text or a token count, is a fault."""
+    """What an answer says. One that is broken off or without a token count is a fault; an empty one is none."""
     times, texts, usage, error = [], [], {}, raw.fault
     try:
         status, body = unframed(raw.arrivals) if raw.arrivals else (0, [])
@@ -132,8 +132,8 @@ def read(raw: Raw) -> Answer:
     except (h11.RemoteProtocolError, ValueError) as fault:
         error = error or f"{type(fault).__name__}: {fault}"
     tokens = int(usage.get("completion_tokens", 0))
-    if not error and not (times and tokens):
-        error = "no text" if tokens else "no token count"
+    if not error and not tokens:
+        error = "no token count"
     ended = raw.arrivals[-1].time if raw.arrivals else raw.began
     return Answer(raw.began, ended, times, int(usage.get("prompt_tokens", 0)), tokens, "".join(texts), error)
 

@@ -21,7 +21,7 @@ def level(users: int, answers: Sequence[Answer]) -> dict[str, Any]:
         return found
     seconds = max(answer.ended for answer in answers) - min(answer.began for answer in answers)
     tokens = sum(answer.tokens for answer in good)
-    first = [answer.pieces[0] - answer.began for answer in good]
+    first = [answer.pieces[0] - answer.began for answer in good if answer.pieces]
     return found | {
         "prompt_tokens_mean": round(statistics.mean(answer.prompt_tokens for answer in good), 1),
         "tokens": tokens,

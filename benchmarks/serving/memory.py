@@ -47,6 +47,7 @@ def measure(model: str, minutes: float) -> dict[str, Any]:
         "minutes": minutes,
         "requests": len(answers),
         "errors": sum(bool(answer.error) for answer in answers),
+        "faults": sorted({answer.error for answer in answers if answer.error})[:3],
         "tokens": sum(answer.tokens for answer in answers),
         "ready_mib": before,
         **flatness(samples),
