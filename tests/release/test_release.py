@@ -13,7 +13,8 @@ import yaml
 from pyarrow import parquet
 
 from selfalign.cli.main import main
-from selfalign.recipe import GateOptions, load_recipe
+from selfalign.recipe import GateOptions, SourceOptions, load_recipe
+from selfalign.release.release import public_sources
 from selfalign.training.gate import GateFigures, judge, mark, outcome
 from tests.release.hub import Hub, hub_server
 from tests.support.runs import files
@@ -254,6 +255,14 @@ def test_the_rows_are_those_of_the_kept_round(finished: Path, tmp_path: Path) ->
     assert [(row["key"], row["source"]) for row in rows] == [("of-round-2", "responses")]
     text = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
     assert "| responses-2 | 1 |" in text and "The model of `engrave-2` was kept" in text
+
+
+def test_sources_on_this_machine_are_published_by_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    named = [str(tmp_path / "mine"), "~/notes/asked.txt", "org/kites"]
+    shown = public_sources([SourceOptions(path=path, licence="x", cap=5) for path in named])
+    assert [source.path for source in shown] == ["mine", "asked.txt", "org/kites"]
+    assert {(source.licence, source.cap) for source in shown} == {("x", 5)}
 
 
 def test_a_row_tells_the_source_and_licence_of_its_instruction(finished: Path, tmp_path: Path) -> None:

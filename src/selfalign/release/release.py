@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from selfalign.constitution.loading import to_yaml
-from selfalign.recipe import Recipe
+from selfalign.recipe import Recipe, SourceOptions
 from selfalign.release.cards import dataset_card, model_card
 from selfalign.release.dataset import plan_data
 from selfalign.release.facts import Facts
@@ -20,6 +22,7 @@ from selfalign.weights.folder import new_folder
 RECIPE_HEAD = (
     "# The recipe of this release. base_model is the published model; the constitution lies beside this file.\n"
 )
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 OF_THIS_MACHINE = {"engine": ("base_url", "served_model", "address"), "launch": ("config_file",)}
 """Options that say where a server, a cluster or a file was: nobody else's business, and no part of the recipe."""
 
@@ -80,6 +83,18 @@ def public_recipe(facts: Facts) -> str:
         section = getattr(facts.recipe, name)
         plain = type(section)()
         changes[name] = section.model_copy(update={option: getattr(plain, option) for option in options})
+    sources = public_sources(facts.recipe.instructions.sources)
+    changes["instructions"] = facts.recipe.instructions.model_copy(update={"sources": sources})
     recipe: Recipe = facts.recipe.model_copy(update=changes)
     text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return RECIPE_HEAD + text
+
+
+def public_sources(sources: Sequence[SourceOptions]) -> tuple[SourceOptions, ...]:
+    """The sources of instructions: Hub ids as they are, files and folders of this machine by their names alone."""
+    return tuple(
+        source
+        if HUB_ID.fullmatch(source.path) and not Path(source.path).exists()
+        else source.model_copy(update={"path": Path(source.path).name})
+        for source in sources
+    )
