@@ -44,8 +44,9 @@ demo: $(STAMP) ## the whole pipeline on the embedded model, into runs/demo; run 
 	@$(BIN)/selfalign run recipes/demo.yaml --out $(OUT)
 	@$(BIN)/selfalign weights parity $(OUT)
 
+# Two processes, a file at a time: most tests use one core.
 test: $(STAMP) ## the fast tests: no network, no weights, no accelerator
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # pytest's exit status 5 means that no test is in this tier: no failure.
 test-slow: $(STAMP) ## the tests that use the real embedded model
