@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfalign.chat.page.late import Late
 from selfalign.chat.page.layout import LONGEST, layout
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import AsyncIterator, MutableMapping
 
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,13 +36,33 @@ POLICY = "; ".join(
 
 
 def mount_page(app: FastAPI, service: Service, max_tokens: int = LONGEST) -> FastAPI:
-    """`app` with the page at `/`; its own routes come first. Call it last. No answer has more than `max_tokens`."""
+    """`app` with the page at `/`; its own routes come first. Call it last. No answer has more than `max_tokens`.
+
+    The page is made once the server listens, so that nobody who asks the API waits for it.
+    """
+    late = Late(lambda: page_app(service, max_tokens))
+    before = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with before(app) as state, late.running():
+            yield state
+
+    app.router.lifespan_context = lifespan
+    app.mount("/", Guarded(late))
+    return app
+
+
+def page_app(service: Service, max_tokens: int) -> FastAPI:
+    """The page as an application of its own."""
     import gradio
+    from fastapi import FastAPI
 
     page = layout(service, max_tokens)
     page.queue(default_concurrency_limit=None, max_size=256)
     here = Path(__file__).parent
-    gradio.mount_gradio_app(
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gradio.mount_gradio_app(
         app,
         page,
         path="/",
@@ -55,8 +77,6 @@ def mount_page(app: FastAPI, service: Service, max_tokens: int = LONGEST) -> Fas
         css=(here / "page.css").read_text(encoding="utf-8"),
         head=f"<style>{(here / 'around.css').read_text(encoding='utf-8')}</style>",
     )
-    app.routes[-1].app = Guarded(app.routes[-1].app)  # type: ignore[attr-defined]
-    return app
 
 
 def theme() -> Any:
