@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("run", "run all stages of a recipe; run again to resume"),
+    "launch": Command("launch", "run a recipe on many machines: a batch script for SLURM, over Ray"),
     "status": Command("status", "stages of a run: counts, yield, rejections, tokens, seconds"),
     "samples": Command("samples", "records of a stage, accepted or rejected"),
     "report": Command("report", "write RUN/report.html, or hold two runs against each other"),

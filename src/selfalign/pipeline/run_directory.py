@@ -79,6 +79,13 @@ class RunDirectory:
         write_atomically(self.path / "constitution.yaml", to_yaml(constitution))
         write_atomically(self.path / "recipe.yaml", settings)
 
+    def check(self, recipe: Recipe, constitution: Constitution) -> None:
+        """Raise what a run of this recipe would be refused for here. Nothing is written."""
+        if self.path.is_dir():
+            self._refuse_foreign()
+        if self.manifest:
+            self._refuse_changes(recipe, constitution_hash(constitution))
+
     def _refuse_changes(self, recipe: Recipe, digest: str) -> None:
         if not any(map(self.has_data, self.stages)):
             return
@@ -121,7 +128,7 @@ class RunDirectory:
     def _refuse_foreign(self) -> None:
         """Before the lock is made: nothing is left in a directory that is not ours."""
         names = {entry.name for entry in self.path.iterdir()}
-        if "run.json" not in names and names - {".lock", ".run.json.tmp"}:
+        if "run.json" not in names and names - {".lock", ".run.json.tmp", "logs"}:  # a job in a queue has its log there
             raise UserError(f"{self.path} is not empty and holds no run", "name a new directory: --out runs/NAME")
 
     @contextmanager
