@@ -17,6 +17,7 @@ from selfalign.engines.embedded.attention import Prefix, Step, two_part_attentio
 from selfalign.engines.embedded.cache import SlotCache
 from selfalign.engines.embedded.kernel import Kernel, find_kernel
 from selfalign.engines.embedded.norms import replace_norms
+from selfalign.engines.embedded.sampling import choose
 from tests.support.tiny import tiny_model
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -131,15 +132,30 @@ def test_a_compiler_that_fails_is_none_too(no_kernels: None, monkeypatch: pytest
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_log_sum_exp_of_logits_is_float32_whatever_the_model_is(dtype: torch.dtype) -> None:
-    logits = torch.randn(5, 1001, generator=torch.Generator().manual_seed(0)).mul_(8)
-    logits[0, 3] = -float("inf")
-    divisor = torch.tensor([0.1, 0.5, 1.0, 2.0, 7.0])
-    used = kernel_of(config(2, 2, 16), dtype)
+@pytest.mark.parametrize("top_p", [0.1, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("spread", [0.5, 2.0, 10.0])
+def test_the_kernel_draws_what_the_operators_draw(spread: float, top_p: float) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(64, 5001) * spread
+    logits[:, 3] = -float("inf")
+    settings = (torch.rand(64) * 1.5, torch.full((64,), top_p), torch.rand(64))
+    settings[0][:5] = 0
+    used = kernel_of(config(2, 2, 16), torch.bfloat16)
     assert used is not None
-    expected = (logits / divisor[:, None]).logsumexp(-1)
-    torch.testing.assert_close(used.log_sum_exp(logits, divisor), expected, rtol=1e-6, atol=1e-5)
+    chosen, expected = used.choose(logits, *settings), choose(logits, *settings)
+    assert torch.equal(chosen[:5], logits[:5].argmax(-1))
+    assert int((chosen != expected).sum()) <= 2  # where the draw falls on the border of two tokens
+
+
+@needs_compiler
+def test_the_kernel_walks_equal_weights_in_the_order_of_the_vocabulary() -> None:
+    used = kernel_of(config(2, 2, 16), torch.float32)
+    assert used is not None
+    draws, ones = torch.arange(100) / 100, torch.ones(100)
+    chosen = used.choose(torch.zeros(100, 1000), ones, ones * 0.5, draws)
+    assert torch.allclose(chosen.float(), draws * 500, atol=1)
+    extremes = torch.tensor([0.0, 0.99999994])
+    assert used.choose(torch.zeros(2, 1000), ones[:2], ones[:2], extremes).tolist() == [0, 999]
 
 
 @needs_compiler

@@ -1,4 +1,4 @@
-/* What PyTorch's operators do in many passes: the two parts of attention, the RMS norm, and a log-sum-exp.
+/* What PyTorch's operators do in many passes: the two parts of attention, the RMS norm, and sampling.
 
    Compiled for one model: D is the size of a head, G the query heads that share a key-value head, and BFLOAT16 says
    how numbers are kept. All sums are in float32. The order of a row's sums depends on its own length alone, so its
@@ -175,13 +175,82 @@ void normalise(long rows, long width, const number *hidden, const number *weight
     }
 }
 
-/* Log-sum-exp of each row of logits [rows, count], always float32, divided by the row's divisor, which is above 0. */
-void log_sum_exp(long rows, long count, const float *logits, const float *divisors, float *lse) {
-#pragma omp parallel for schedule(static)
-    for (long row = 0; row < rows; row++) {
-        const float *logit = logits + row * count;
-        float factor = 1 / divisors[row], highest = highest_float(-INFINITY, logit, count), sum = 0;
-        for (long i = 0; i < count; i++) sum += exponential((logit[i] - highest) * factor);
-        lse[row] = highest * factor + logf(sum);
+typedef struct {
+    float weight;
+    int32_t token;
+} candidate;
+
+static int heavier(const void *a, const void *b) { /* for qsort: falling weight, then rising token */
+    const candidate *x = a, *y = b;
+    return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : x->token - y->token;
+}
+
+/* Weights in (0, 1] by size: the exponent and the first 6 bits after it, 1 alone in the last bucket. */
+#define BUCKETS 8129
+static inline int bucket(float weight) {
+    int32_t bits;
+    memcpy(&bits, &weight, 4);
+    return bits >> 17;
+}
+
+/* The candidate with which the sum of all weights, heaviest first, comes above `target`, or the lightest; that sum.
+   Only the bucket where it happens is sorted, into `room`. */
+static candidate passing(const candidate *all, long count, const double *mass, double target, double *sum,
+                         candidate *room) {
+    double before = 0, through = 0;
+    int at = 0;
+    for (int next = BUCKETS - 1; next >= 0 && through <= target; next--)
+        if (mass[next] > 0) {
+            before = through;
+            through += mass[at = next];
+        }
+    long inside = 0;
+    for (long i = 0; i < count; i++)
+        if (bucket(all[i].weight) == at) room[inside++] = all[i];
+    qsort(room, inside, sizeof(candidate), heavier);
+    long i = 0;
+    for (*sum = before + room[0].weight; *sum <= target && i + 1 < inside; i++) *sum += room[i + 1].weight;
+    return room[i];
+}
+
+/* A token of each row of logits [rows, count], always float32, drawn by `uniform` from the nucleus: the fewest of the
+   likeliest tokens that hold `top_p` of the mass, in falling order. A temperature of 0 takes the likeliest.
+
+   No token below (1 - top_p) / count of the mass is in it: all of those together are less than what it leaves out. */
+void choose(long rows, long count, const float *logits, const float *temperatures, const float *top_ps,
+            const float *uniforms, int64_t *chosen) {
+#pragma omp parallel
+    {
+        float *weights = malloc(count * sizeof(float));
+        candidate *found = malloc(2 * count * sizeof(candidate));
+        double *mass = malloc(BUCKETS * sizeof(double));
+#pragma omp for schedule(dynamic, 1)
+        for (long row = 0; row < rows; row++) {
+            const float *logit = logits + row * count;
+            float highest = highest_float(-INFINITY, logit, count);
+            if (temperatures[row] <= 0) {
+                long best = 0;
+                while (best < count - 1 && logit[best] != highest) best++;
+                chosen[row] = best;
+                continue;
+            }
+            float factor = 1 / temperatures[row], total = 0;
+            for (long i = 0; i < count; i++) {
+                float x = (logit[i] - highest) * factor;
+                total += weights[i] = x < -87.0f ? 0 : exponential(x);
+            }
+            float least = total * (1 - top_ps[row]) / count;
+            long size = 0;
+            for (long i = 0; i < count; i++)
+                if (weights[i] >= least && weights[i] > 0) found[size++] = (candidate){weights[i], (int32_t)i};
+            memset(mass, 0, BUCKETS * sizeof(double));
+            for (long i = 0; i < size; i++) mass[bucket(found[i].weight)] += found[i].weight;
+            double nucleus, sum; /* whose last token is the one that reaches top_p: what comes above a hair less */
+            passing(found, size, mass, nextafter((double)top_ps[row] * total, 0), &nucleus, found + count);
+            chosen[row] = passing(found, size, mass, uniforms[row] * nucleus, &sum, found + count).token;
+        }
+        free(weights);
+        free(found);
+        free(mass);
     }
 }

@@ -1,4 +1,4 @@
-"""Attention, norm and log-sum-exp as C functions, compiled for the model at hand where there is a C compiler.
+"""Attention, norm and sampling as C functions, compiled for the model at hand where there is a C compiler.
 
 Nothing needs them: without a compiler, on a GPU or in another dtype PyTorch's operators do the same in more passes.
 """
@@ -45,13 +45,13 @@ class Kernel:
     def __init__(self, file: Path) -> None:
         library = ctypes.CDLL(str(file))
         self._attend, self._soften = library.attend, library.soften
-        self._normalise, self._log_sum_exp = library.normalise, library.log_sum_exp
-        for function in (self._attend, self._soften, self._normalise, self._log_sum_exp):
+        self._normalise, self._choose = library.normalise, library.choose
+        for function in (self._attend, self._soften, self._normalise, self._choose):
             function.restype = None
         own = (*STRIDED * 3, Pointer, Pointer)
         self._soften.argtypes = (Long, Long, Pointer, Pointer)
         self._normalise.argtypes = (Long, Long, Pointer, Pointer, ctypes.c_float, Pointer)
-        self._log_sum_exp.argtypes = (Long, Long, Pointer, Pointer, Pointer)
+        self._choose.argtypes = (Long, Long, Pointer, Pointer, Pointer, Pointer, Pointer)
         self._attend.argtypes = (*(Long,) * 4, Pointer, *own, *STRIDED, Pointer, Long, Pointer)
 
     def attend(
@@ -98,11 +98,15 @@ class Kernel:
         self._normalise(rows, width, hidden.data_ptr(), weight.data_ptr(), epsilon, output.data_ptr())
         return output
 
-    def log_sum_exp(self, logits: Tensor, divisor: Tensor) -> Tensor:
-        """Of float32 logits [B, V] over each row's divisor [B]: [B]."""
-        logits, lse = logits.contiguous(), divisor.new_empty(len(logits))
-        self._log_sum_exp(*logits.shape, *(tensor.data_ptr() for tensor in (logits, divisor, lse)))
-        return lse
+    def choose(self, logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
+        """A token of each row of float32 logits [B, V]: [B]. Temperature 0 takes the likeliest."""
+        import torch
+
+        logits = logits.contiguous()
+        chosen = torch.empty(len(logits), dtype=torch.int64)
+        columns = (logits, *(column.float().contiguous() for column in (temperature, top_p, uniform)), chosen)
+        self._choose(*logits.shape, *(tensor.data_ptr() for tensor in columns))
+        return chosen
 
 
 def kernel_of(model: Any) -> Kernel | None:

@@ -1,0 +1,33 @@
+"""Loading a model for a server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from selfalign.chat.server.hub import from_thread, open_service
+from selfalign.engines.embedded import batcher
+from selfalign.engines.embedded.batcher import EmbeddedBatcher
+from tests.support.tiny import tiny_model_dir
+
+
+def test_the_thread_that_loaded_a_model_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaders: list[threading.Thread] = []
+
+    class Noting(EmbeddedBatcher):
+        def __init__(self, *arguments: object) -> None:
+            loaders.append(threading.current_thread())
+            super().__init__(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batcher, "EmbeddedBatcher", Noting)
+    service = open_service(str(tiny_model_dir(tmp_path / "model")))
+    service.close()
+    assert loaders and loaders[0] is not threading.main_thread()
+    assert not loaders[0].is_alive()
+
+
+def test_what_loading_raises_is_raised() -> None:
+    with pytest.raises(ValueError, match="no such thing"):
+        from_thread(lambda: int("no such thing"))
