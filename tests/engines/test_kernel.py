@@ -15,6 +15,7 @@ from selfalign.engines.embedded import attention as two_parts
 from selfalign.engines.embedded import kernel
 from selfalign.engines.embedded.attention import Prefix, Step, two_part_attention
 from selfalign.engines.embedded.cache import SlotCache
+from selfalign.engines.embedded.gates import fuse_gates
 from selfalign.engines.embedded.kernel import Kernel, find_kernel
 from selfalign.engines.embedded.norms import replace_norms
 from selfalign.engines.embedded.sampling import choose
@@ -145,6 +146,39 @@ def test_the_kernel_draws_what_the_operators_draw(spread: float, top_p: float) -
     chosen, expected = used.choose(logits, *settings), choose(logits, *settings)
     assert torch.equal(chosen[:5], logits[:5].argmax(-1))
     assert int((chosen != expected).sum()) <= 2  # where the draw falls on the border of two tokens
+
+
+@needs_compiler
+def test_logits_in_the_models_dtype_are_read_as_they_are() -> None:
+    torch.manual_seed(1)
+    logits = torch.randn(16, 5001).bfloat16()
+    settings = (torch.rand(16), torch.full((16,), 0.9), torch.rand(16))
+    used = kernel_of(config(2, 2, 16), torch.bfloat16)
+    assert used is not None
+    assert torch.equal(used.choose(logits, *settings), used.choose(logits.float(), *settings))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 64])
+def test_a_fused_gate_gives_what_the_layer_gave(dtype: torch.dtype, rows: int) -> None:
+    model = tiny_model().to(dtype)
+    layer = model.model.layers[0].mlp
+    hidden = torch.randn(1, rows, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.inference_mode():
+        expected = layer(hidden)
+        fuse_gates(model)
+        assert "forward" in vars(layer)
+        torch.testing.assert_close(layer(hidden), expected)
+
+
+@needs_compiler
+def test_a_layer_with_another_activation_stays_as_it_is() -> None:
+    model = tiny_model()
+    for layer in model.model.layers:
+        layer.mlp.act_fn = torch.nn.GELU()
+    fuse_gates(model)
+    assert not any("forward" in vars(layer.mlp) for layer in model.model.layers)
 
 
 @needs_compiler

@@ -133,7 +133,7 @@ class Decoder:
         step = Step(self.prefix, place, self.cache, slot, decoding, padded)
         rows = [*self.running, *started]
         logits: Tensor = check_finite(self.model, forward(self.model, flat, step, last), lambda: rows[0].request.key)
-        return logits.float()
+        return logits if self.kernel and not any(row.needs_logits for row in rows) else logits.float()
 
     def _goes_on(self, row: Row) -> bool:
         """Let a row whose prompt goes on from a history run, all but its last token read; false where there is none."""
@@ -166,7 +166,8 @@ class Decoder:
 
         plain = {i: torch.log_softmax(logits[i], -1) for i, row in enumerate(self.running) if row.top is not None}
         for index, row in enumerate(self.running):
-            row.adjust(logits[index], self.ends)
+            if row.needs_logits:
+                row.adjust(logits[index], self.ends)
         columns = (
             [row.request.sampling.temperature for row in self.running],
             [row.request.sampling.top_p for row in self.running],

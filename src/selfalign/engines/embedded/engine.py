@@ -13,6 +13,7 @@ from selfalign.engines.base import EMPTY_PROMPT, Completion, Request, Score, ref
 from selfalign.engines.embedded import attention
 from selfalign.engines.embedded.adapters import Adapters
 from selfalign.engines.embedded.decoder import Decoder
+from selfalign.engines.embedded.gates import fuse_gates
 from selfalign.engines.embedded.loading import Source, load_model, load_tokenizer, pick_device, pick_dtype
 from selfalign.engines.embedded.memory import prepare_heap, return_freed_pages, slots_that_fit
 from selfalign.engines.embedded.norms import replace_norms
@@ -57,6 +58,7 @@ class EmbeddedEngine:
         self.model: Any = self.adapters.model.to(self.device)
         pack_linears(self.model)
         replace_norms(self.model)
+        fuse_gates(self.model)
         attention.register()
         check_splittable(self.model)
         self.ends = self.tokenization.end_ids(self.model.generation_config.eos_token_id)

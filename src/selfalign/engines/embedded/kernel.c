@@ -175,6 +175,16 @@ void normalise(long rows, long width, const number *hidden, const number *weight
     }
 }
 
+/* gate = silu(gate) * up, rounded after each of the two as transformers does. */
+void gate(long count, number *gate, const number *up) {
+#pragma omp parallel for schedule(static) if (count > 16384)
+    for (long i = 0; i < count; i++) {
+        float x = of_number(gate[i]), shrunk = exponential(x < 0 ? x : -x);
+        float silu = x * (x < 0 ? shrunk : 1) / (1 + shrunk);
+        gate[i] = to_number(of_number(to_number(silu)) * of_number(up[i]));
+    }
+}
+
 typedef struct {
     float weight;
     int32_t token;
@@ -213,11 +223,11 @@ static candidate passing(const candidate *all, long count, const double *mass, d
     return room[i];
 }
 
-/* A token of each row of logits [rows, count], always float32, drawn by `uniform` from the nucleus: the fewest of the
+/* A token of each row of logits [rows, count], floats or numbers, drawn by `uniform` from the nucleus: the fewest of the
    likeliest tokens that hold `top_p` of the mass, in falling order. A temperature of 0 takes the likeliest.
 
    No token below (1 - top_p) / count of the mass is in it: all of those together are less than what it leaves out. */
-void choose(long rows, long count, const float *logits, const float *temperatures, const float *top_ps,
+void choose(long rows, long count, const void *logits, long is_float, const float *temperatures, const float *top_ps,
             const float *uniforms, int64_t *chosen) {
 #pragma omp parallel
     {
@@ -226,17 +236,19 @@ void choose(long rows, long count, const float *logits, const float *temperature
         double *mass = malloc(BUCKETS * sizeof(double));
 #pragma omp for schedule(dynamic, 1)
         for (long row = 0; row < rows; row++) {
-            const float *logit = logits + row * count;
-            float highest = highest_float(-INFINITY, logit, count);
+            if (is_float) memcpy(weights, (const float *)logits + row * count, count * sizeof(float));
+            else
+                for (long i = 0; i < count; i++) weights[i] = of_number(((const number *)logits)[row * count + i]);
+            float highest = highest_float(-INFINITY, weights, count);
             if (temperatures[row] <= 0) {
                 long best = 0;
-                while (best < count - 1 && logit[best] != highest) best++;
+                while (best < count - 1 && weights[best] != highest) best++;
                 chosen[row] = best;
                 continue;
             }
             float factor = 1 / temperatures[row], total = 0;
             for (long i = 0; i < count; i++) {
-                float x = (logit[i] - highest) * factor;
+                float x = (weights[i] - highest) * factor;
                 total += weights[i] = x < -87.0f ? 0 : exponential(x);
             }
             float least = total * (1 - top_ps[row]) / count;

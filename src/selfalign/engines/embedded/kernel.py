@@ -45,13 +45,14 @@ class Kernel:
     def __init__(self, file: Path) -> None:
         library = ctypes.CDLL(str(file))
         self._attend, self._soften = library.attend, library.soften
-        self._normalise, self._choose = library.normalise, library.choose
-        for function in (self._attend, self._soften, self._normalise, self._choose):
+        self._normalise, self._gate, self._choose = library.normalise, library.gate, library.choose
+        for function in (self._attend, self._soften, self._normalise, self._gate, self._choose):
             function.restype = None
         own = (*STRIDED * 3, Pointer, Pointer)
         self._soften.argtypes = (Long, Long, Pointer, Pointer)
         self._normalise.argtypes = (Long, Long, Pointer, Pointer, ctypes.c_float, Pointer)
-        self._choose.argtypes = (Long, Long, Pointer, Pointer, Pointer, Pointer, Pointer)
+        self._gate.argtypes = (Long, Pointer, Pointer)
+        self._choose.argtypes = (Long, Long, Pointer, Long, *(Pointer,) * 4)
         self._attend.argtypes = (*(Long,) * 4, Pointer, *own, *STRIDED, Pointer, Long, Pointer)
 
     def attend(
@@ -98,14 +99,20 @@ class Kernel:
         self._normalise(rows, width, hidden.data_ptr(), weight.data_ptr(), epsilon, output.data_ptr())
         return output
 
+    def gate(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) * up of two tensors of one shape, written over `gate` where that is contiguous."""
+        gate, up = gate.contiguous(), up.contiguous()
+        self._gate(gate.numel(), gate.data_ptr(), up.data_ptr())
+        return gate
+
     def choose(self, logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
-        """A token of each row of float32 logits [B, V]: [B]. Temperature 0 takes the likeliest."""
+        """A token of each row of logits [B, V], float32 or of the model: [B]. Temperature 0 takes the likeliest."""
         import torch
 
-        logits = logits.contiguous()
-        chosen = torch.empty(len(logits), dtype=torch.int64)
-        columns = (logits, *(column.float().contiguous() for column in (temperature, top_p, uniform)), chosen)
-        self._choose(*logits.shape, *(tensor.data_ptr() for tensor in columns))
+        logits, chosen = logits.contiguous(), torch.empty(len(logits), dtype=torch.int64)
+        columns = (*(column.float().contiguous() for column in (temperature, top_p, uniform)), chosen)
+        is_float = logits.dtype == torch.float32
+        self._choose(*logits.shape, logits.data_ptr(), is_float, *(tensor.data_ptr() for tensor in columns))
         return chosen
 
 

@@ -62,6 +62,11 @@ class Row:
         return len(self.ids) >= self.request.sampling.min_tokens
 
     @property
+    def needs_logits(self) -> bool:
+        """Whether it looks at its logits, or changes them, before a token is chosen."""
+        return bool(self.bias or self.penalty or not self.may_end or self.top is not None)
+
+    @property
     def text(self) -> str:
         """What it has written so far."""
         return self.tokenization.decode(self.ids)
