@@ -81,9 +81,14 @@ class EngineOptions(Section):
     script: str = option("", "scripted engine only: module:function that answers a request")
 
     @property
+    def computing(self) -> str:
+        """The kind that computes: ray only spreads the work of the one inside."""
+        return self.inside if self.kind == "ray" else self.kind
+
+    @property
     def has_weights(self) -> bool:
         """Whether there is a model to train."""
-        return "scripted" not in (self.kind, self.inside if self.kind == "ray" else "")
+        return self.computing != "scripted"
 
     @model_validator(mode="before")
     @classmethod

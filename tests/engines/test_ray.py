@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from benchmarks.ray.__main__ import Timed, row_of, text
 
 from selfalign.engines.base import Request, Sampling
 from selfalign.engines.ray.cluster import cpu_share, join_cluster, resources
@@ -91,3 +92,12 @@ def test_an_address_that_cannot_be_one_is_told(address: str) -> None:
         join_cluster(ray, address)
     assert time.monotonic() - start < 30
     assert not ray.is_initialized()
+
+
+def test_what_ray_costs_is_its_time_less_that_of_as_many_engines_without_it() -> None:
+    alone = [Timed(3.0, 1.0), Timed(4.0, 1.0), Timed(9.0, 1.0)]
+    row = row_of(2, 0.01, 1000, [Timed(2.5, 0.5)], alone)
+    assert (row["per_second"], row["of_nodes"], row["overhead_us"], row["driver_us"]) == (400, 0.8, 500, 500)
+    row = row_of(0, 0.01, 1000, alone, alone)
+    assert (row["per_second"], row["of_nodes"], row["overhead_us"]) == (250, 1.0, None)
+    assert "no Ray" in text([row])

@@ -100,10 +100,17 @@ def test_chunks_end_at_their_size_and_at_barriers_and_are_pulled_one_by_one() ->
                 yield BARRIER
 
     found = chunks(jobs(), 3)
-    assert [part.index for part in next(found)] == [0, 1, 2]
+    assert next(found) is BARRIER
+    assert pulled == []
+    assert shown(next(found)) == [0, 1, 2]
     assert pulled == [0, 1, 2]
-    assert [[part.index for part in chunk] for chunk in islice(found, 2)] == [[3, 4], [5, 6, 7]]
-    assert list(chunks(iter([BARRIER, BARRIER]), 3)) == []
+    assert [shown(part) for part in islice(found, 5)] == [[3, 4], "barrier", "barrier", [5, 6, 7], [8, 9]]
+    assert pulled[-1] == 9
+    assert [shown(part) for part in chunks(map(job, range(3)), 3)] == [[0, 1, 2]]
+
+
+def shown(part: list[Job] | Barrier) -> list[int] | str:
+    return "barrier" if isinstance(part, Barrier) else [job.index for job in part]
 
 
 class Forgetful(ScriptedEngine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
@@ -15,14 +16,15 @@ import pytest
 
 from selfalign.cli.main import main
 from selfalign.constitution.rendering import INSTRUCTION, THOUGHT, TOPIC, USER
-from selfalign.engines.base import Request
-from selfalign.engines.scripted import ScriptedEngine
-from selfalign.errors import RunFailed, UserError
+from selfalign.engines.base import Completion, Request
+from selfalign.engines.scripted import ScriptedEngine, load_script
+from selfalign.errors import EngineFailed, RunFailed, UserError
+from selfalign.pipeline import runner
 from selfalign.pipeline.manifest import STAGES, StageState
 from selfalign.pipeline.progress import counts
 from selfalign.pipeline.run_directory import RunDirectory
 from selfalign.pipeline.settings import flatten, stages_after
-from selfalign.recipe import Recipe
+from selfalign.recipe import EngineOptions, Recipe
 from selfalign.records import read_records
 from tests.constitution.small import changes
 from tests.support import scripts
@@ -302,6 +304,52 @@ def test_changed_settings(tmp_path: Path, until: str, changed: dict[str, Any], k
     assert caught.value.hint == f"put the setting back, or start another run: --out {path}-2"
     assert caught.value.exit_code == 2
     assert files(path) == before
+
+
+def test_a_run_may_move_between_one_machine_and_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+
+    def open_engine(options: EngineOptions, model: str) -> ScriptedEngine:
+        opened.append(options.kind)
+        return ScriptedEngine(load_script(options.script))
+
+    monkeypatch.setattr(runner, "open_engine", open_engine)
+    path, over_ray = tmp_path / "run", {"kind": "ray", "inside": "scripted", "replicas": 3}
+    run(small_recipe(tmp_path), path, "topics")
+    with pytest.raises(UserError, match=r"engine\.kind was 'scripted', now 'embedded'; topics has data"):
+        run(small_recipe(tmp_path, engine=over_ray | {"inside": "embedded"}), path)
+    run(small_recipe(tmp_path, engine=over_ray), path, "responses")
+    assert "chunk_size 4 feeds 1 of 3 replicas with batches of 64" in capsys.readouterr().err
+    run(small_recipe(tmp_path), path)
+    assert opened[:3] == ["scripted", "ray", "scripted"]
+    run(small_recipe(tmp_path), tmp_path / "alone")
+    assert data_files(path) == data_files(tmp_path / "alone")
+    assert untimed_manifest(path) == untimed_manifest(tmp_path / "alone")
+
+
+def test_a_stage_does_not_go_on_where_its_keys_would_be_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete, answered = ScriptedEngine.complete, itertools.count()
+
+    def fails(engine: ScriptedEngine, request: Request) -> Completion:
+        if next(answered) == 20:
+            raise EngineFailed("the machine was taken back")
+        return complete(engine, request)
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedEngine, "complete", fails)
+        with pytest.raises(EngineFailed):
+            run(small_recipe(tmp_path), path)
+    assert stages(path)["instructions"]["jobs"] > 0
+    before = data_files(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedEngine, "describe", lambda engine: {"kind": "scripted", "device": "cuda"})
+        with pytest.raises(UserError, match=r"instructions was begun on the engine scripted, .*; this one is .*cuda"):
+            run(small_recipe(tmp_path), path)
+    assert data_files(path) == before
+    run(small_recipe(tmp_path), path, "instructions")
 
 
 def test_a_changed_constitution_is_refused(tmp_path: Path) -> None:

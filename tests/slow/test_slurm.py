@@ -66,7 +66,10 @@ def test_a_submitted_job_runs_its_recipe_over_ray_nodes_one_of_which_dies(
         lost.kill()
         code = job.wait(end - time.monotonic())
     finally:
-        job.terminate()
+        if job.poll() is None:
+            for process in psutil.Process(job.pid).children(recursive=True):
+                process.kill()
+            job.kill()
     log = (fakes / "log").read_text(encoding="utf-8")
     assert code == 0, log
     assert f"slurm: job {JOB}, 2 of 2 nodes, 2 replicas" in log

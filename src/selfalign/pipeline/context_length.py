@@ -22,7 +22,7 @@ def check_context(recipe: Recipe, constitution: Constitution) -> None:
         return
     source = resolve_model(recipe.base_model)
     length = context_length(source)
-    if recipe.engine.kind == "vllm" and recipe.engine.max_model_len:
+    if recipe.engine.computing == "vllm" and recipe.engine.max_model_len:
         length = recipe.engine.max_model_len
     options = recipe.responses
     wanted = options.thought_tokens + options.max_tokens

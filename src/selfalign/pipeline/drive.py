@@ -6,10 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from typing import NamedTuple
 
 from selfalign.engines.base import Completion, Engine, Request
 from selfalign.errors import RunFailed
+from selfalign.pipeline.judging import Judging
 from selfalign.pipeline.manifest import StageState
 from selfalign.pipeline.progress import Progress
 from selfalign.pipeline.stage import Barrier, GenerationStage, Job, Refused, Steps
@@ -49,25 +51,40 @@ def send(steps: Steps, completion: Completion | None) -> Request:
     return steps.throw(Refused(completion.refusal)) if completion.refusal else steps.send(completion)
 
 
-def chunks(jobs: Iterator[Job | Barrier], size: int) -> Iterator[list[Job]]:
-    """Jobs up to `size` or a barrier, pulled only when asked for: what `jobs` yields may depend on earlier verdicts."""
-    while True:
-        chunk: list[Job] = []
-        ended = True
-        for job in islice(jobs, size):
-            ended = False
-            if isinstance(job, Barrier):
-                break
+def chunks(jobs: Iterator[Job | Barrier], size: int) -> Iterator[list[Job] | Barrier]:
+    """Jobs up to `size`, and the barriers, pulled only when asked for: what follows one depends on earlier verdicts."""
+    chunk: list[Job] = []
+    for job in jobs:
+        if isinstance(job, Barrier):
+            if chunk:
+                yield chunk
+            yield job
+            chunk = []
+        else:
             chunk.append(job)
-        if ended:
-            return
-        if chunk:
-            yield chunk
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk
+
+
+class Answered(NamedTuple):
+    """A chunk of so many jobs after the engine: the candidates of each, and the seconds that they took."""
+
+    jobs: int
+    candidates: list[list[Record]]
+    seconds: float
 
 
 @dataclass
 class Generation:
-    """One generation stage being run: replays what is on disk, drives the rest, saves after every chunk."""
+    """One generation stage being run: replays what is on disk, drives the rest, saves after every chunk.
+
+    Two threads: the caller's pulls jobs and drives them; the judging one judges, writes, counts and saves, chunk by
+    chunk and in order, and alone touches `store` and `state` meanwhile. No job behind a barrier is pulled before all in
+    front of it are judged. So records, counts and what a kill leaves are those of one thread that does all in turn.
+    """
 
     stage: GenerationStage
     store: RecordStore
@@ -79,37 +96,55 @@ class Generation:
 
     def run(self, chunk_size: int, part: str = "") -> None:
         """Until the stage yields no more jobs. Raises RunFailed where its yield is hopeless."""
-        saved = self.state.parts.get(part, 0)
-        replayed = saved if saved and self.stage.skip(saved) else 0
-        for chunk in chunks(self.stage.jobs(), chunk_size):
-            if replayed < saved:
-                replayed += len(chunk)
-                self._replay(chunk)
-                continue
-            self._abort_if_hopeless()
-            self._drive(chunk)
-            self.state.parts[part] = self.state.parts.get(part, 0) + len(chunk)
-            self.save()
-        self._abort_if_hopeless()
+        done = self.state.parts.get(part, 0)
+        skipped = done > 0 and self.stage.skip(done)
+        ahead = chunks(self.stage.jobs(), chunk_size)
+        if not skipped:
+            self._replay(ahead, done)
+        self._abort_if_hopeless()  # a run aborted once does not creep on under the same settings
+        with Judging(partial(self._settle, part)) as judging:
+            for chunk in ahead:
+                if isinstance(chunk, Barrier):
+                    judging.settle()
+                else:
+                    judging.put(self._answer(chunk, judging.check))
 
-    def _replay(self, chunk: Sequence[Job]) -> None:
-        """Tell the stage what these jobs gave; a job's candidates are numbered without gaps."""
-        for job in chunk:
-            job.steps.close()
-            number = 0
-            while record := self.store.get(job.key(number)):
-                number += 1
-                if record.verdict.accepted:
-                    self.stage.accept(record)
+    def _replay(self, ahead: Iterator[list[Job] | Barrier], jobs: int) -> None:
+        """Tell the stage what the first jobs gave; a job's candidates are numbered without gaps."""
+        while jobs > 0 and (chunk := next(ahead, None)):
+            for job in [] if isinstance(chunk, Barrier) else chunk:
+                jobs -= 1
+                job.steps.close()
+                number = 0
+                while record := self.store.get(job.key(number)):
+                    number += 1
+                    if record.verdict.accepted:
+                        self.stage.accept(record)
 
-    def _drive(self, chunk: Sequence[Job]) -> None:
+    def _answer(self, chunk: Sequence[Job], check: Callable[[], None]) -> Answered:
+        """Drive a chunk. A fault of the judging thread is looked for at every completion: it ends the rest."""
+
+        def heard(completion: Completion) -> None:
+            self.progress.completion(completion)
+            check()
+
         engine = self.open_engine()
         start = time.monotonic()
-        candidates = drive(engine, chunk, self.progress.completion)
-        self.state.engine_seconds += time.monotonic() - start
-        judged = [self._judge(candidate) for rows in candidates for candidate in rows]
+        candidates = drive(engine, chunk, heard)
+        return Answered(len(chunk), candidates, time.monotonic() - start)
+
+    def _settle(self, part: str, answered: Answered) -> None:
+        """Judge a chunk, write its records, count and save. Raises RunFailed where the yield is hopeless by now.
+
+        What was generated behind a chunk that ends the run is dropped: how far the engine was changes nothing on disk.
+        """
+        judged = [self._judge(candidate) for rows in answered.candidates for candidate in rows]
         self.store.append(judged)
         self._count(judged)
+        self.state.engine_seconds += answered.seconds
+        self.state.parts[part] = self.state.parts.get(part, 0) + answered.jobs
+        self.save()
+        self._abort_if_hopeless()
 
     def _judge(self, candidate: Record) -> Record:
         """The record on disk, where a killed process wrote it, else the candidate under the stage's verdict."""
@@ -131,7 +166,6 @@ class Generation:
         self.progress.judged(len(self.store.accepted), len(self.store.rejected))
 
     def _abort_if_hopeless(self) -> None:
-        """Looked at before every chunk, so that a run aborted once does not creep on under the same settings."""
         judged, accepted = self.state.judged, self.state.accepted
         if judged >= self.abort.after and accepted < min(self.stage.goal, self.abort.min_yield * judged):
             table = "\n".join(f"  {count:6d}  {name}" for name, count in self.state.rejected.items())

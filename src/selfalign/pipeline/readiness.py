@@ -1,16 +1,20 @@
-"""What would end a run after hours is told before its first stage."""
+"""What would end a run after hours, mix its data or waste its machines is told before it goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from selfalign.constitution.schema import Constitution
+from selfalign.errors import UserError
 from selfalign.filters.novelty_kinds import check_installed
 from selfalign.pipeline.context_length import check_context
 from selfalign.pipeline.evaluation import Evaluation
 from selfalign.pipeline.run_directory import RunDirectory
 from selfalign.pipeline.sources.given import given_instructions
+from selfalign.pipeline.stage import GenerationStage
 from selfalign.recipe import Recipe
+from selfalign.record_store import RecordStore
 
 
 def check_extras(run: RunDirectory, recipe: Recipe, evaluation: Evaluation, names: Sequence[str]) -> None:
@@ -27,3 +31,34 @@ def check_inputs(run: RunDirectory, recipe: Recipe, constitution: Constitution) 
         given_instructions(run, recipe)
     if run.stages["responses"].state != "done":
         check_context(recipe, constitution)
+
+
+def check_same_engine(run: RunDirectory, stage: GenerationStage, store: RecordStore) -> None:
+    """UserError where the stage was begun on an engine that describes itself otherwise: all its keys would be others.
+
+    Another device or number format is another engine. Between two stages a run may move to one.
+    """
+    for rows in (store.accepted, store.rejected):
+        was, now = rows[-1].engine if rows else {}, stage.context.engine  # what a source gave has none
+        if was and was != now:
+            raise UserError(
+                f"stage {stage.name} was begun on the engine {in_words(was)}; this one is {in_words(now)}",
+                f"finish the stage where it was begun, or start another run: --out {run.path}-2",
+            )
+
+
+def in_words(engine: dict[str, Any]) -> str:
+    """`embedded, smollm2-135m, bfloat16, cpu`."""
+    return ", ".join(map(str, engine.values()))
+
+
+def idle_replicas(recipe: Recipe) -> str:
+    """Which replicas of a Ray cluster a chunk cannot feed, and what would; empty where all have work."""
+    engine = recipe.engine
+    busy = -(-recipe.chunk_size // engine.batch_size)
+    if engine.kind != "ray" or busy >= engine.replicas:
+        return ""
+    return (
+        f"chunk_size {recipe.chunk_size} feeds {busy} of {engine.replicas} replicas with batches of "
+        f"{engine.batch_size}: a new run with chunk_size {engine.replicas * engine.batch_size} keeps all at work"
+    )

@@ -23,7 +23,7 @@ from selfalign.pipeline.held_out import VARIANTS, HeldOutStage, Variant, split_h
 from selfalign.pipeline.instructions import InstructionsStage
 from selfalign.pipeline.manifest import STAGES, StageName, StageState
 from selfalign.pipeline.progress import Progress, counts, logging_to, quiet_libraries, say
-from selfalign.pipeline.readiness import check_extras, check_inputs
+from selfalign.pipeline.readiness import check_extras, check_inputs, check_same_engine, idle_replicas
 from selfalign.pipeline.responses import ResponsesStage
 from selfalign.pipeline.round_files import finish_keeping, model_of_round, provenance, settle, stop_reason
 from selfalign.pipeline.rounds import exemplars_of_round
@@ -84,6 +84,8 @@ class Runner:
 
     def _run_stages(self, names: Sequence[str]) -> None:
         check_inputs(self.run_directory, self.recipe, self.constitution)
+        if idle := idle_replicas(self.recipe):
+            say(idle)
         last_round = str(StageName("engrave", self.recipe.rounds.count))
         for name in names:
             if self._is_due(name):
@@ -109,7 +111,7 @@ class Runner:
         self.board.begin(name)
         start, before = time.monotonic(), state.seconds
 
-        def save() -> None:
+        def save() -> None:  # called by the judging thread while jobs are driven, when nothing else touches `state`
             state.seconds = before + time.monotonic() - start
             state.engine_seconds, self.loading_seconds = state.engine_seconds + self.loading_seconds, 0.0
             self.run_directory.save()
@@ -171,6 +173,7 @@ class Runner:
         self, stage: GenerationStage, state: StageState, save: Callable[[], None], part: str = ""
     ) -> Sequence[Record]:
         store = self.run_directory.store(stage.name)
+        check_same_engine(self.run_directory, stage, store)
         progress = Progress(stage.name, stage.goal, len(store.accepted), board=self.board)
         opener = lambda: self._engine(stage.model)  # noqa: E731
         is_further = StageName.of(stage.name).round > 1  # whose collapse ends the rounds, not the run

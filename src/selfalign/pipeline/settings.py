@@ -39,6 +39,9 @@ def flatten(section: Section) -> dict[str, Any]:
                 rows[prefix + name] = value
 
     walk(section, "")
+    inside = rows.pop("engine.inside", None)
+    if rows.get("engine.kind") == "ray":  # as in records and keys: a run may move between one machine and a cluster
+        rows["engine.kind"] = inside
     return rows
 
 

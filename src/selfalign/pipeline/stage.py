@@ -43,7 +43,7 @@ class Refused(Exception):
 
 
 class Barrier:
-    """Yielded among jobs: the jobs after it depend on the verdicts of those before it."""
+    """Yielded among jobs: those after it are pulled once all before it are judged, and may depend on the verdicts."""
 
 
 BARRIER = Barrier()
@@ -52,14 +52,16 @@ BARRIER = Barrier()
 class GenerationStage(Protocol):
     """A stage that generates records.
 
-    The runner pulls jobs up to a barrier or a chunk, drives them, judges their candidates in job order and tells the
-    stage of every one accepted; then it pulls again. A run that is resumed replays the same calls with the verdicts on
-    disk, so `jobs` may look at what was accepted; a stage that never looks lets itself `skip` what is done instead.
+    The runner pulls jobs, drives them chunk by chunk, judges their candidates in job order and tells the stage of every
+    one accepted. It pulls and drives on meanwhile, in another thread, up to a barrier: only there are all jobs before
+    it judged. So right after a barrier, and nowhere else, `jobs` may look at what was accepted. A run that is resumed
+    replays the same calls with the verdicts on disk; a stage that never looks lets itself `skip` what is done instead.
     """
 
     name: str
     model: str
     """Which model generates: `base`, `engraved` or `final`."""
+    context: Context
 
     @property
     def goal(self) -> int:

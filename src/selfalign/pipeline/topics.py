@@ -30,11 +30,12 @@ class TopicsStage:
         return (self.options.per_type - 1) * len(self.topics)
 
     def jobs(self) -> Iterator[Job | Barrier]:
-        """One job for every type that lacks topics, round after round."""
+        """One job for every type that lacks topics, round after round. A round sees the topics at its beginning."""
         for number in range(self.options.rounds):
-            for place, (type_name, topics) in enumerate(self.topics.items()):
+            seen = [(name, tuple(topics)) for name, topics in self.topics.items()]
+            for index, (type_name, topics) in enumerate(seen, number * len(seen)):
                 if len(topics) < self.options.per_type:
-                    yield self.context.job(number * len(self.topics) + place, (), self._steps(type_name, tuple(topics)))
+                    yield self.context.job(index, (), self._steps(type_name, topics))
             yield BARRIER
 
     def _steps(self, type_name: str, topics: tuple[str, ...]) -> Callable[[Callable[[int], str]], Steps]:

@@ -1,0 +1,1 @@
+"""What Ray costs a request, and what more nodes give."""
