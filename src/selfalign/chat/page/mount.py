@@ -62,7 +62,7 @@ def page_app(service: Service, max_tokens: int) -> FastAPI:
     page.queue(default_concurrency_limit=None, max_size=256)
     here = Path(__file__).parent
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    return gradio.mount_gradio_app(
+    mounted: FastAPI = gradio.mount_gradio_app(
         app,
         page,
         path="/",
@@ -77,6 +77,7 @@ def page_app(service: Service, max_tokens: int) -> FastAPI:
         css=(here / "page.css").read_text(encoding="utf-8"),
         head=f"<style>{(here / 'around.css').read_text(encoding='utf-8')}</style>",
     )
+    return mounted
 
 
 def theme() -> Any:
