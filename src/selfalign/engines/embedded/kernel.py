@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from selfalign.engines.embedded.cache import SlotCache
 
-SOURCE = Path(__file__).with_name("kernel.c")
+SOURCES = sorted(Path(__file__).with_name("c").glob("*.[ch]"))
 FLAGS = (
     *("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
     # What lets sums be vectorised; NaN and infinity keep their meaning.
@@ -140,7 +140,8 @@ def find_kernel(dim: int, groups: int, dtype: str, device: str) -> Kernel | None
     if device != "cpu" or dtype not in types or compiler is None:
         return None
     definitions = (*types[dtype], f"-DD={dim}", f"-DG={groups}")
-    name = content_hash([SOURCE.read_text(encoding="utf-8"), *FLAGS, *definitions, compiler, processor()], 16)
+    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
+    name = content_hash([*sources, *FLAGS, *definitions, compiler, processor()], 16)
     file = cache_directory() / "kernels" / f"{name}.so"
     try:
         if not file.exists():
@@ -155,7 +156,8 @@ def build(compiler: str, definitions: tuple[str, ...], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         target = Path(folder, file.name)
-        call = [compiler, *FLAGS, *definitions, "-o", str(target), str(SOURCE), "-lm"]
+        files = [str(source) for source in SOURCES if source.suffix == ".c"]
+        call = [compiler, *FLAGS, *definitions, "-o", str(target), *files, "-lm"]
         subprocess.run(call, check=True, capture_output=True, timeout=PATIENCE)
         target.replace(file)
 
