@@ -180,6 +180,20 @@ def test_a_replica_comes_back_on_a_node_that_joins(cluster: Any, address: str) -
         engine.close()
 
 
+def test_work_begins_without_a_replica_that_finds_no_room(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("selfalign.engines.ray.engine.resources", lambda nodes, options: {"num_cpus": 1})
+    monkeypatch.setattr("selfalign.engines.ray.engine.LATE_SECONDS", 1.0)
+    engine = opened(partial(scripted, words), address, replicas=4)
+    try:
+        assert "3 of 4 replicas are up; the others join when they are" in caplog.text
+        assert len(engine._away) == 1
+        assert len(list(engine.generate(asked(60)))) == 60
+    finally:
+        engine.close()
+
+
 def test_a_run_whose_node_dies_gives_the_records_of_a_run_without_ray(
     cluster: Any, address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,6 +29,9 @@ MOST_DEATHS = 3
 LOAD_SECONDS = 1800.0
 """How long replicas may take to start: the weights of a large model come over the network."""
 
+LATE_SECONDS = 60.0
+"""How much longer than the first one replicas may take, or twice as long as it, before work begins without them."""
+
 RETURN_SECONDS = 600.0
 """How long to wait, with no replica left at work, until one has been restarted."""
 
@@ -113,22 +116,33 @@ class RayEngine:
     # ----------------------------------------------------------------------------------------------------- replicas
 
     def _start(self, make: Callable[[], Engine], options: EngineOptions) -> dict[str, Any]:
-        """Have all replicas load at once, and give their common description."""
+        """Have all replicas load at once, and give their common description.
+
+        Work begins with those that are up when the rest take too long: a machine may be gone and Ray not know it yet.
+        """
         needs = resources(self._ray.nodes(), options)
         actor = self._ray.remote(Replica).options(max_restarts=-1, scheduling_strategy="SPREAD", **needs)
         self.replicas = [actor.remote(make) for _ in range(options.replicas)]
-        loading = [replica.load.remote() for replica in self.replicas]
-        found: list[dict[str, Any]] = []
-        end = time.monotonic() + LOAD_SECONDS
-        while loading:
-            ready, loading = self._ray.wait(loading, timeout=max(0.0, end - time.monotonic()))
-            if not ready:
-                raise EngineFailed(
-                    f"{len(found)} of {options.replicas} replicas up after {LOAD_SECONDS:.0f} s; each needs {needs}",
-                    "look at `ray status`, or lower engine.replicas",
-                )
-            found.append(self._loaded(ready[0], found[0] if found else {}))
-        return found[0]
+        loading = {replica.load.remote(): replica for replica in self.replicas}
+        found: dict[str, Any] = {}
+        began = time.monotonic()
+        end = began + LOAD_SECONDS
+        while loading and (ready := self._ray.wait(list(loading), timeout=max(0.0, end - time.monotonic()))[0]):
+            description = self._loaded(ready[0], found)
+            del loading[ready[0]]
+            if not found:
+                now = time.monotonic()
+                found, end = description, min(end, now + max(LATE_SECONDS, now - began))
+        if not found:
+            raise EngineFailed(
+                f"none of {options.replicas} replicas up after {LOAD_SECONDS:.0f} s; each needs {needs}",
+                "look at `ray status`, or lower engine.replicas",
+            )
+        if loading:
+            up = options.replicas - len(loading)
+            logger.warning("%d of %d replicas are up; the others join when they are", up, options.replicas)
+        self._away = loading
+        return found
 
     def _loaded(self, reference: Any, known: dict[str, Any]) -> dict[str, Any]:
         """What a replica that has loaded says of itself. Raises UserError where that is not what is `known`."""
