@@ -54,7 +54,8 @@ def tiny_model(vocab_size: int = 258, seed: int = 0) -> Any:
 def tiny_model_dir(path: Path, seed: int = 0, ends: bool = True) -> Path:
     """Save the tiny model and its tokenizer in `path`, without a chat template, as a base model is published.
 
-    Where it never `ends` a text by itself, EOS has a logit of 0: one of the 257 other tokens has more.
+    Where it never `ends` a text by itself, whatever an adapter learns, control tokens have the mean of the others'
+    logits: greedily, one of those has more.
     """
     import torch
 
@@ -62,7 +63,8 @@ def tiny_model_dir(path: Path, seed: int = 0, ends: bool = True) -> Path:
     model = tiny_model(len(tokenizer), seed)
     if not ends:
         with torch.no_grad():
-            model.lm_head.weight[tokenizer.eos_token_id] = 0
+            others = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+            model.lm_head.weight[tokenizer.all_special_ids] = model.lm_head.weight[others].mean(0)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
