@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from selfalign.cli.main import main
+from selfalign.errors import RunFailed
 from selfalign.evaluation.interchange import to_lm_eval
 from selfalign.evaluation.lm_eval import Harness, read_results
 from selfalign.evaluation.store import read_outcomes
@@ -100,6 +101,32 @@ def test_without_lm_eval_its_tasks_are_refused_with_how_to_get_it(
     monkeypatch.setenv("SELFALIGN_LM_EVAL_PYTHON", "nowhere/python")
     assert main(["eval", str(model), "--tasks", "lm-eval:arc_easy,hellaswag"]) == 2
     assert "SELFALIGN_LM_EVAL_PYTHON is nowhere/python" in capsys.readouterr().err
+
+
+def test_lm_eval_is_looked_for_before_our_own_tasks_take_their_minutes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SELFALIGN_LM_EVAL_PYTHON", "nowhere/python")
+    data = write(tmp_path / "mc_task.json", ROWS)
+    assert main(["eval", str(model), "--tasks", "truthfulqa-mc1,lm-eval:arc_easy", "--data", str(data)]) == 2
+    assert "truthfulqa-mc1: 3 of 3" not in capsys.readouterr().err
+
+
+def test_what_our_own_tasks_found_is_kept_where_the_harness_fails(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise RunFailed("lm-eval on arc_easy failed: no network")
+
+    monkeypatch.setattr("selfalign.evaluation.lm_eval.harness_python", lambda: "python")
+    monkeypatch.setattr("selfalign.evaluation.lm_eval.run_harness", fails)
+    data, output = write(tmp_path / "mc_task.json", ROWS), tmp_path / "a.json"
+    words = ["--tasks", "truthfulqa-mc1,lm-eval:arc_easy", "--data", str(data), "--output", str(output)]
+    assert main(["eval", str(model), *words]) == 1
+    assert "lm-eval on arc_easy failed: no network" in capsys.readouterr().err
+    summary = json.loads(output.read_text(encoding="utf-8"))
+    assert summary["results"]["truthfulqa-mc1"]["n"] == 3
+    assert summary["lm_eval"] == {"failed": "lm-eval on arc_easy failed: no network"}
 
 
 def test_the_harness_is_told_the_base_and_the_adapter() -> None:

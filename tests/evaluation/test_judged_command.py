@@ -78,6 +78,24 @@ def test_a_judge_that_cannot_be_read_judges_nothing_and_the_run_says_so(
     assert "truthfulqa-generation: not one of 1 items could be judged: the answer is empty" in told
 
 
+def test_a_task_of_which_nothing_could_be_judged_costs_no_other_its_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = tmp_path / "mc_task.json", tmp_path / "a.json"
+    targets = {"Yes.": 1, "No, it is not.": 0}
+    data.write_text(json.dumps([{"question": "Is it?", "mc1_targets": targets, "mc2_targets": targets}]))
+    script = f"{__name__}:silent_about_questions"
+    words = ["--engine", "scripted", "--script", script, "--data", str(data), "--output", str(output)]
+    assert main(["eval", "any", "--tasks", "truthfulqa-generation,truthfulqa-mc1", *words]) == 1
+    told = capsys.readouterr()
+    assert "truthfulqa-generation: 1 of 1 could not be judged" in told.out
+    assert "not one of 1 items could be judged: the answer is empty" in told.err
+    results = json.loads(output.read_text(encoding="utf-8"))["results"]
+    assert (results["truthfulqa-generation"]["value"], results["truthfulqa-generation"]["unjudged"]) == (None, 1)
+    assert results["truthfulqa-mc1"]["n"] == 1
+    assert [row.reason for row in read_outcomes(output, "truthfulqa-generation")] == ["the answer is empty"]
+
+
 def test_the_base_under_an_adapter_judges_it_where_nobody_else_is_named(adapter: Path) -> None:
     base = str(adapter.parent / "base")
     assert judge_of(options(model=str(adapter)), ["truthfulqa-generation"]) == base

@@ -1,15 +1,13 @@
 """The real lm-evaluation-harness on a tiny model, and on an adapter of it, with a task of our own on disk."""
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from selfalign.cli.main import main
 from selfalign.errors import UserError
-from selfalign.evaluation.lm_eval import check_installed
+from selfalign.evaluation import lm_eval
 from tests.support.tiny import tiny_model, tiny_model_dir
 
 pytestmark = pytest.mark.slow
@@ -34,7 +32,7 @@ metric_list:
 def harness_python() -> None:
     """Skip where the environment has no harness."""
     try:
-        check_installed(os.environ.get("SELFALIGN_LM_EVAL_PYTHON") or sys.executable)
+        lm_eval.harness_python()
     except UserError as fault:
         pytest.skip(str(fault))
 

@@ -12,6 +12,7 @@ from selfalign.cli.judges import add_judge_arguments, judge_of, open_judge
 if TYPE_CHECKING:
     from selfalign.constitution.schema import Constitution
     from selfalign.engines.base import Engine
+    from selfalign.errors import UserError
     from selfalign.evaluation.store import Results
     from selfalign.evaluation.subject import Subject
     from selfalign.evaluation.task import Task, TaskOptions
@@ -65,25 +66,31 @@ def main(options: argparse.Namespace) -> int:
     """Measure, print, and store where asked."""
     import json
 
+    from selfalign.evaluation.lm_eval import harness_python
     from selfalign.evaluation.store import check_output, write_summary
     from selfalign.evaluation.table import table
     from selfalign.pipeline.progress import quiet_libraries
     from selfalign.pipeline.provenance import versions
 
     own, harness = split_tasks(options.tasks)
+    faults: list[UserError] = []
     check(options)
     if options.output:
         check_output(options.output)
+    if harness:
+        harness_python()  # told before our own tasks take their minutes
     quiet_libraries()
     results: Results = {}
     facts: dict[str, Any] = {"versions": versions(), "settings": settings(options)}
     if own:
-        facts["engine"] = measure(options, own, results)
+        facts["engine"] = measure(options, own, results, faults)
     if harness:
-        facts["lm_eval"] = hand_over(options, harness, results)
+        facts["lm_eval"] = hand_over(options, harness, results, faults)
     if options.output:
         write_summary(options.output, results, options.model, facts)
     print(json.dumps({"results": results, "model": options.model, **facts}) if options.json else table(results))
+    if faults:
+        raise faults[0]
     return 0
 
 
@@ -120,8 +127,13 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-def measure(options: argparse.Namespace, names: Sequence[str], results: Results) -> dict[str, Any]:
-    """Run our tasks on the engine; the data are read before the model is loaded. Gives the engine's description."""
+def measure(
+    options: argparse.Namespace, names: Sequence[str], results: Results, faults: list[UserError]
+) -> dict[str, Any]:
+    """Run our tasks on the engine; the data are read before the model is loaded. Gives the engine's description.
+
+    A task of which nothing could be judged is one of `faults`, and does not end the others.
+    """
     from selfalign.constitution.loading import load_constitution
     from selfalign.evaluation.subject import subject_of
     from selfalign.evaluation.task import make_task
@@ -139,7 +151,7 @@ def measure(options: argparse.Namespace, names: Sequence[str], results: Results)
         if judge:
             told = told._replace(judge=subject_of(options.judge or f"base of {options.model}", judge, constitution))
         for name in names:
-            results |= run_one(subject, make_task(name, told), told, options.output)
+            results |= run_one(subject, make_task(name, told), options.output, faults)
         return engine.describe()
     finally:
         for opened in filter(None, (engine, judge)):
@@ -172,31 +184,43 @@ def open_named(options: argparse.Namespace, model: str) -> Engine:
     return open_engine(EngineOptions.model_validate(given), model)
 
 
-def run_one(subject: Subject, task: Task, told: TaskOptions, output: Path | None) -> Results:
+def run_one(subject: Subject, task: Task, output: Path | None, faults: list[UserError]) -> Results:
     """One task with its bar, its outcomes written beside `output`; its rows of the results."""
+    from contextlib import nullcontext
+
     from selfalign.evaluation.progress import bar
     from selfalign.evaluation.store import file_name, items_folder, outcome_file
-    from selfalign.evaluation.task import run_task
+    from selfalign.evaluation.task import nothing_judged, run_task
 
-    with bar(task.name) as progress:
-        if output is None:
-            measurements = run_task(subject, task, progress=progress).measurements
-            return {name: measurement.to_dict() for name, measurement in measurements.items()}
-        with outcome_file(output, task.name) as file:
-            measurements = run_task(subject, task, file.write, progress).measurements
-    items = f"{items_folder(output).name}/{file_name(task.name)}.jsonl"
-    return {name: measurement.to_dict() | {"items": items} for name, measurement in measurements.items()}
+    with bar(task.name) as progress, outcome_file(output, task.name) if output else nullcontext() as file:
+        result = run_task(subject, task, file.write if file else None, progress, may_be_empty=True)
+    if fault := nothing_judged(task.name, result.outcomes):
+        faults.append(fault)
+    place = {"items": f"{items_folder(output).name}/{file_name(task.name)}.jsonl"} if output else {}
+    return {name: measurement.to_dict() | place for name, measurement in result.measurements.items()}
 
 
-def hand_over(options: argparse.Namespace, tasks: Sequence[str], results: Results) -> dict[str, Any]:
-    """Have lm-evaluation-harness run its own tasks on the model; gives what it says of itself."""
+def hand_over(
+    options: argparse.Namespace, tasks: Sequence[str], results: Results, faults: list[UserError]
+) -> dict[str, Any]:
+    """Have lm-evaluation-harness run its own tasks on the model; gives what it says of itself.
+
+    Where it fails that is one of `faults`: what our own tasks found is kept.
+    """
     import shlex
 
     from selfalign.engines.embedded.loading import resolve_model
+    from selfalign.errors import RunFailed
     from selfalign.evaluation.lm_eval import Harness, run_harness
 
     source = resolve_model(options.model)
     harness = Harness(source.base, source.adapter, source.tokenizer_path, options.dtype, options.limit)
-    rows, facts = run_harness(harness, tasks, shlex.split(options.lm_eval_args))
+    try:
+        rows, facts = run_harness(harness, tasks, shlex.split(options.lm_eval_args))
+    except RunFailed as fault:
+        if not results:
+            raise
+        faults.append(fault)
+        return {"failed": fault.message}
     results |= rows
     return facts

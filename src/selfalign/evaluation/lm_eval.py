@@ -49,8 +49,7 @@ def run_harness(
     Its own progress goes to standard error. UserError where it is not installed or does not know a task; RunFailed
     with its last line where it fails.
     """
-    python = os.environ.get(VARIABLE) or sys.executable
-    check_installed(python)
+    python = harness_python()
     with tempfile.TemporaryDirectory(prefix="selfalign-lm-eval-") as folder:
         command = [python, "-m", "lm_eval", *harness.arguments(tasks, Path(folder)), *more]
         status, last = follow(command)
@@ -77,8 +76,9 @@ def follow(command: Sequence[str]) -> tuple[int, str]:
     return process.returncode, last
 
 
-def check_installed(python: str) -> None:
-    """UserError where that Python has no harness."""
+def harness_python() -> str:
+    """The Python that has the harness. UserError where it has none."""
+    python = os.environ.get(VARIABLE) or sys.executable
     probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('lm_eval') is None)"
     try:
         found = subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode == 0
@@ -86,6 +86,7 @@ def check_installed(python: str) -> None:
         raise UserError(f"{VARIABLE} is {python}: {fault.strerror}", "name a Python that has lm_eval") from fault
     if not found:
         raise UserError("lm-evaluation-harness (lm_eval) is not installed", INSTALL)
+    return python
 
 
 def read_results(content: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

@@ -141,13 +141,20 @@ def run_task(
             kept.append(outcome.slim())
         if progress:
             progress(len(kept), len(items))
-    if not may_be_empty and all(outcome.value is None for outcome in kept):
-        raise UserError(
-            f"{task.name}: not one of {len(kept)} items could be judged: {kept[0].reason}",
-            "mend what the reason names, or leave the task out",
-            exit_code=1,
-        )
+    if not may_be_empty and (fault := nothing_judged(task.name, kept)):
+        raise fault
     return TaskResult(task.summarise(kept), kept)
+
+
+def nothing_judged(name: str, outcomes: Sequence[Outcome]) -> UserError | None:
+    """The fault of a task of which not one item could be judged, with the first item's reason."""
+    if any(outcome.value is not None for outcome in outcomes):
+        return None
+    return UserError(
+        f"{name}: not one of {len(outcomes)} items could be judged: {outcomes[0].reason}",
+        "mend what the reason names, or leave the task out",
+        exit_code=1,
+    )
 
 
 def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
