@@ -15,6 +15,7 @@ NAMES = {
     7: "candor",
     12: "dated knowledge",
     14: "balanced & informative perspectives",
+    120: "brevity",
 }
 
 CASES: list[tuple[str, tuple[int, ...]]] = [
@@ -45,6 +46,9 @@ CASES: list[tuple[str, tuple[int, ...]]] = [
     ("principle 3, 7 days from now", (3,)),
     ("principle 7.5", ()),
     ("17 candor", ()),
+    ("120 (brevity), principle 120, 120 brevity", (120,)),
+    ("principles 3 and 120", (3, 120)),
+    ("principle 1200", ()),
     ("7 candored", ()),
     ("a matter of principle", ()),
     ("", ()),

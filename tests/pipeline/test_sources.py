@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from selfalign.constitution.schema import Constitution
 from selfalign.errors import UserError
 from selfalign.pipeline.context_length import check_context
 from selfalign.pipeline.sources.forms import first_user_turn, form_of
@@ -423,7 +424,10 @@ def test_a_constitution_that_the_context_cannot_hold_is_told_before_the_run(tmp_
     (base / "config.json").write_text('{"max_position_embeddings": 1024}', encoding="utf-8")
     (base / "model.safetensors").touch()  # no weights are read
     small = small_constitution()
-    many = small.model_copy(update={"principles": small.principles * 100})
+    rules = [
+        rule.model_dump() | {"number": n, "name": f"rule {n}"} for n in range(3, 201) for rule in small.principles[:1]
+    ]
+    many = Constitution.model_validate(small.model_dump() | {"principles": [*small.model_dump()["principles"], *rules]})
     recipe = Recipe(base_model=str(base), constitution="mine.yaml", responses={"max_tokens": 8, "thought_tokens": 8})  # type: ignore[arg-type]
     check_context(recipe, small)
     with pytest.raises(UserError) as caught:

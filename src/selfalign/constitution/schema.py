@@ -43,7 +43,7 @@ class Part(BaseModel):
 class Principle(Part):
     """A numbered, named rule. Cited as `7 (candor)`."""
 
-    number: Annotated[int, Field(ge=1, le=99)]
+    number: Annotated[int, Field(ge=1, le=999)]
     name: CitableName
     text: Line
 

@@ -8,10 +8,10 @@ from functools import cache
 
 from selfalign.records import Verdict
 
-NUMBER = r"(?<!\w)(?<!\d[.:])(?P<number>\d{1,2})"
+NUMBER = r"(?<!\w)(?<!\d[.:])(?P<number>\d{1,3})"
 BRACKETED = re.compile(NUMBER + r"\s*\((?P<name>[^()\n]*)\)")
 NAMED = re.compile(r"\b(?:principle|rule)(?P<plural>s?)\s+(?:no\.?\s*|number\s+|#\s*)?(?=\d)", re.IGNORECASE)
-ITEM = re.compile(r"(?P<number>\d{1,2})(?!\w|[.:]\d|%)(?:\s*\((?P<name>[^()\n]*)\))?")
+ITEM = re.compile(r"(?P<number>\d{1,3})(?!\w|[.:]\d|%)(?:\s*\((?P<name>[^()\n]*)\))?")
 SEPARATOR = re.compile(r"\s*(?:,\s*(?:and\s+)?|/|;\s*|&\s*|and\s+)", re.IGNORECASE)
 
 

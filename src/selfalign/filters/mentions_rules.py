@@ -30,7 +30,7 @@ PHRASES = re.compile(
     r"|\b(?:according to|in line with|as per|violates?|against) my (?:guidelines|constitution)\b",
     re.IGNORECASE,
 )
-NUMBERED = re.compile(r"\bprinciples?\s+(?:#|no\.\s*)?(?P<number>\d{1,2})(?![\w%]|\.\d)", re.IGNORECASE)
+NUMBERED = re.compile(r"\bprinciples?\s+(?:#|no\.\s*)?(?P<number>\d{1,3})(?![\w%]|\.\d)", re.IGNORECASE)
 LINE_HEAD = re.compile(r"[\s#*\->_.)\d]*\Z")
 # Names that a constitution may well use and that ordinary answers use too, without having any rule in mind.
 EVERYDAY = frozenset(
