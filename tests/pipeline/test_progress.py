@@ -55,7 +55,8 @@ def test_a_rate_is_that_of_its_window() -> None:
     assert pace.per_second == pytest.approx(3.0)
     assert pace.seconds_left(300, goal=800) == pytest.approx(100)
     assert pace.seconds_left(360, goal=800) == pytest.approx(40), "time passes between two counts"
-    assert pace.seconds_left(999, goal=800) == 0.0
+    assert pace.seconds_left(401, goal=800) == pytest.approx(201), "overdue: 300 in the 201 s since the window began"
+    assert pace.seconds_left(1000, goal=800) == pytest.approx(800)
     assert pace.seconds_left(300, goal=500) == 0.0
 
 

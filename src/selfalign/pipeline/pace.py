@@ -39,8 +39,16 @@ class Pace:
         return (last.number - first.number) / (last.time - first.time) if last.time > first.time else 0.0
 
     def seconds_left(self, time: float, goal: float) -> float | None:
-        """Until `goal` is reached at this rate; None where it stands still, 0 where it should have been reached."""
-        last, rate = self.points[-1], self.per_second
-        if last.number >= goal:
+        """Until `goal` is reached at this rate; None where it stands still.
+
+        Where it should have been reached by now, the silence since the last count makes the rate slower: a stage whose
+        last records take many tries would else say "0 s left" for minutes.
+        """
+        first, last = self.points[0], self.points[-1]
+        missing, gained = goal - last.number, last.number - first.number
+        if missing <= 0:
             return 0.0
-        return max(0.0, (goal - last.number) / rate - (time - last.time)) if rate > 0 else None
+        if gained <= 0 or last.time <= first.time:
+            return None
+        left = missing * (last.time - first.time) / gained - (time - last.time)
+        return left if left > 0 else missing * (time - first.time) / gained
