@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.engines.embedded.loading import Source, load_model
+from selfalign.engines.embedded.loading import Source, load_model, resolve_model
 from selfalign.errors import UserError
 from tests.support.tiny import tiny_model, tiny_model_dir
 
@@ -53,6 +53,18 @@ def test_a_truncated_adapter_is_told_in_one_line(model: Path, adapter: Path) -> 
     message = fault_of(Source("m", str(model), adapter))
     assert message.startswith(f"cannot load {adapter}: ")
     assert len(message.splitlines()) == 1
+
+
+def test_a_run_whose_models_are_whole_stands_for_its_final_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="has no model yet"):
+        resolve_model(str(run))
+    engraved = tiny_model_dir(run / "models" / "engraved")
+    assert resolve_model(str(run)) == Source(str(engraved), str(engraved))
+    final = tiny_model_dir(run / "models" / "final")
+    assert resolve_model(str(run)) == Source(str(final), str(final))
 
 
 def test_an_adapter_is_merged_in_without_a_warning(model: Path, adapter: Path) -> None:

@@ -20,13 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Check the base, add the delta to it, and compare the result with the tuned model's checksums."""
-    from selfalign.engines.embedded.loading import resolve_model
+    from selfalign.engines.embedded.loading import resolve_base
     from selfalign.weights.delta import apply_delta, name_of
     from selfalign.weights.delta_adapter import apply_adapter_delta
     from selfalign.weights.delta_manifest import read_manifest
 
     manifest = read_manifest(options.delta)
-    base, name = Path(resolve_model(options.base).base), name_of(options.base)
+    base, name = Path(resolve_base(options.base)), name_of(options.base)
     if manifest["kind"] == "adapter":
         written = apply_adapter_delta(options.delta, base, name, options.to)
         print(f"{written.directory}: the adapter {manifest['tuned']}, on {name}, whose checksums are right")

@@ -20,18 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write the delta, read it back, and say that it adds up."""
-    from selfalign.engines.embedded.loading import resolve_model
+    from selfalign.engines.embedded.loading import resolve_base, resolve_model
     from selfalign.weights.delta import name_of, write_delta
     from selfalign.weights.delta_adapter import write_adapter_delta
 
-    tuned, base = resolve_model(options.model), resolve_model(options.base)
+    tuned, base = resolve_model(options.model, options.base), Path(resolve_base(options.base))
     name = name_of(options.base)
     if tuned.adapter:
-        written = write_adapter_delta(tuned.adapter, Path(base.base), name, options.to)
+        written = write_adapter_delta(tuned.adapter, base, name, options.to)
         print(f"{written.directory}: the adapter itself, with the checksums of its base {name}")
         print(f"read back: all {written.tensors} factors equal those of {options.model}, bit for bit")
         return 0
-    written = write_delta(Path(tuned.base), Path(base.base), name, options.to, options.shard_size)
+    written = write_delta(Path(tuned.base), base, name, options.to, options.shard_size)
     print(f"{written.directory}: {written.tensors} tensors as differences from {name}, {written.nbytes / 1e9:.2f} GB")
     if written.alone:
         print(f"{name} has nothing like {', '.join(written.alone)}: stored whole")

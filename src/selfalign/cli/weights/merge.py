@@ -40,9 +40,7 @@ def main(options: argparse.Namespace) -> int:
     from selfalign.weights.proof import format_proof
 
     quiet_libraries()
-    source = resolve_model(options.model)
-    if options.base:
-        source = source._replace(base=resolve_model(options.base).base)
+    source = resolve_model(options.model, options.base or "")
     merged = merge_adapter(
         source, options.to, options.dtype, options.shard_size, options.base, prove=not options.no_proof
     )

@@ -39,41 +39,62 @@ class Source(NamedTuple):
         return str(self.adapter) if self.adapter and (self.adapter / "tokenizer_config.json").is_file() else self.base
 
 
-def resolve_model(model: str) -> Source:
-    """Find the weights that MODEL names (DESIGN.md section 7). A UserError says what is missing."""
+def resolve_model(model: str, base: str = "") -> Source:
+    """Find the weights that MODEL names (DESIGN.md section 7). A UserError says what is missing.
+
+    `base` is what an adapter lies on, if it is not where the adapter says.
+    """
     if model == DEFAULT_MODEL:
         return Source(model, str(converted_gguf(default_gguf())))
     path = Path(model).expanduser()
     if (path / "run.json").is_file():
-        return resolve_run(path)
+        return resolve_run(path, base)
     if path.is_file():
         return Source(model, str(converted_gguf(path)))
     if (path / "adapter_config.json").is_file():
-        return resolve_adapter(path)
+        return resolve_adapter(path, base)
     if path.is_dir():
         return Source(model, str(checked_directory(path)))
     return Source(model, hub_snapshot(model))
 
 
-def resolve_run(run: Path) -> Source:
-    """A run's final model, or else its engraved one."""
-    for name in ("final", "engraved"):
-        if (run / "models" / name / "adapter_config.json").is_file():
-            return resolve_adapter(run / "models" / name)
+def resolve_run(run: Path, base: str = "") -> Source:
+    """A run's final model, or else its engraved one; an adapter, or a whole model where every weight was trained."""
+    for model in (run / "models" / "final", run / "models" / "engraved"):
+        if (model / "adapter_config.json").is_file():
+            return resolve_adapter(model, base)
+        if (model / "config.json").is_file():
+            return Source(str(model), str(checked_directory(model)))
     raise UserError(f"{run} has no model yet", f"selfalign status {run}")
 
 
-def resolve_adapter(path: Path) -> Source:
-    """An adapter and the base that it names. The converted default is found again if its cache was cleared."""
+def resolve_adapter(path: Path, base: str = "") -> Source:
+    """An adapter and the base that it names, or `base`, which is not asked for where it is given."""
+    return Source(str(path), resolve_base(base or named_base(path)), path)
+
+
+def resolve_base(model: str) -> str:
+    """The weights of a whole model; a UserError for an adapter, which is nothing to put another one on."""
+    source = resolve_model(model)
+    if source.adapter:
+        raise UserError(f"{model} is an adapter, and no base", f"name what it was trained on: {source.base}")
+    return source.base
+
+
+def named_base(adapter: Path) -> str:
+    """The base that an adapter names. The converted default is found again if its cache was cleared."""
     try:
-        base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError, OSError) as fault:
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        if not isinstance(base, str) or not base:
+            raise ValueError(f"base_model_name_or_path is {base!r}")
+    except (ValueError, KeyError, TypeError, OSError) as fault:
         raise UserError(
-            f"{path}/adapter_config.json does not name its base model: {fault}", f"train {path} again"
+            f"{adapter}/adapter_config.json does not name its base model: {fault}",
+            "write the base's place or Hub id there, as base_model_name_or_path",
         ) from fault
     if not Path(base).exists() and Path(base).parent == cache_directory():
-        base = str(converted_gguf(default_gguf()))
-    return Source(str(path), resolve_model(base).base, path)
+        return str(converted_gguf(default_gguf()))
+    return base
 
 
 def checked_directory(path: Path) -> Path:
