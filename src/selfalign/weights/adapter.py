@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfalign.errors import UserError
-from selfalign.weights.checkpoint import Checkpoint, open_safetensors
+from selfalign.weights.checkpoint import Checkpoint
+from selfalign.weights.tensor_files import open_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,7 @@ def read_settings(adapter: Path) -> dict[str, Any]:
         settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise UserError(f"{file} cannot be read: {fault}", "copy or download the adapter again") from fault
+    require_numbers(settings, file)
     if settings.get("peft_type") != "LORA":
         raise UserError(f"{adapter} is a {settings.get('peft_type')} adapter; LORA adapters are merged", HINT)
     odd = [f"{name}={settings[name]!r}" for name in REFUSED if settings.get(name)]
@@ -100,6 +102,16 @@ def read_settings(adapter: Path) -> dict[str, Any]:
     if odd:
         raise UserError(f"{adapter} is more than a LoRA on weights: {', '.join(odd)}", HINT)
     return settings
+
+
+def require_numbers(settings: Any, file: Path) -> None:
+    """UserError where these are no settings of an adapter, or rank and alpha no numbers."""
+    if not isinstance(settings, dict):
+        raise UserError(f"{file} holds no settings of an adapter", "copy or download the adapter again")
+    for name in ("r", "lora_alpha") if settings.get("peft_type") == "LORA" else ():
+        value = settings.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{file}: {name} is {value!r}, and a LoRA has a number there", f"correct {file}")
 
 
 HINT = "merge it with PEFT: AutoPeftModelForCausalLM.from_pretrained(...).merge_and_unload().save_pretrained(...)"
@@ -126,27 +138,11 @@ def read_adapter(adapter: Path) -> Adapter:
 
 def read_tensors(adapter: Path) -> dict[str, torch.Tensor]:
     """The adapter's tensors. A pickle is read as weights only: code in it is never run, and is a UserError."""
-    import pickle
-
-    import torch
-
-    file = adapter / "adapter_model.safetensors"
-    if file.is_file():
-        handle = open_safetensors(file)
-        return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
-    old = adapter / "adapter_model.bin"
-    if not old.is_file():
-        raise UserError(f"{adapter} has no weights (adapter_model.safetensors)", "copy or download the adapter again")
-    try:
-        tensors: dict[str, torch.Tensor] = torch.load(old, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
-        raise UserError(
-            f"{old} holds code, which was not run: a pickle of weights needs none",
-            "ask its author for adapter_model.safetensors",
-        ) from fault
-    except (OSError, RuntimeError, EOFError) as fault:
-        raise UserError(f"{old} cannot be read: {fault}", "copy or download the adapter again") from fault
-    return tensors
+    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+        if (adapter / name).is_file():
+            handle = open_tensors(adapter / name)
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
+    raise UserError(f"{adapter} has no weights (adapter_model.safetensors)", "copy or download the adapter again")
 
 
 def change_of(module: str, parts: dict[str, torch.Tensor], settings: dict[str, Any], adapter: Path) -> Change:

@@ -13,24 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from selfalign.errors import UserError
+from selfalign.weights.tensor_files import DTYPE_NAMES, open_tensors, read_index
 
 if TYPE_CHECKING:
     import torch
 
 INDEX = "model.safetensors.index.json"
+FORMATS = (("model.safetensors", INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json"))
+"""The one file, or else the index of the shards, in the order in which transformers looks for them."""
 SHARD_BYTES = 2 * 1024**3
 """The largest shard written, unless one tensor is larger: small enough to upload and to check in one go."""
 HEADER_ALIGNMENT = 8
-DTYPE_NAMES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-}
-"""torch's name of a dtype -> safetensors'."""
 
 
 class Entry(NamedTuple):
@@ -52,9 +45,9 @@ Values = Callable[[str], "torch.Tensor | Iterable[torch.Tensor]"]
 
 
 class Checkpoint:
-    """The safetensors weights of a model directory. Nothing is read before it is asked for.
+    """The weights of a model directory, safetensors or else torch's own files. Nothing is read before it is asked for.
 
-    A missing or truncated shard is a UserError that names the file.
+    A UserError names a shard that is missing, truncated, exchanged for another, or holds code.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -91,6 +84,11 @@ class Checkpoint:
         tensor: torch.Tensor = self._handle(self.places[name]).get_tensor(name)
         return tensor
 
+    def check(self) -> None:
+        """Open every file once: a UserError for the first that is not whole."""
+        for file in dict.fromkeys(self.places.values()):
+            self._handle(file)
+
     def __contains__(self, name: str) -> bool:
         return name in self.places
 
@@ -102,40 +100,36 @@ class Checkpoint:
         """One file is open at a time: the pages of a closed one do not count as this process's memory."""
         if self._open is None or self._open[0] != file:
             self.close()
-            self._open = (file, open_safetensors(self.directory / file))
+            handle = open_tensors(self.directory / file)
+            self._require_all(file, set(handle.keys()))
+            self._open = (file, handle)
         return self._open[1]
 
-    def _find(self) -> dict[str, str]:
-        index = self.directory / INDEX
-        if index.is_file():
-            try:
-                places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            except (ValueError, KeyError) as fault:
-                raise UserError(f"{index} is no index of weights: {fault}", "download the model again") from fault
-            missing = sorted({file for file in places.values() if not (self.directory / file).is_file()})
-            if missing:
-                raise UserError(f"{self.directory} lacks {', '.join(missing)}", "download the missing shard")
-            return dict(sorted(places.items(), key=lambda place: place[1]))
-        if not (self.directory / "model.safetensors").is_file():
+    def _require_all(self, file: str, held: set[str]) -> None:
+        """UserError where a shard has not the tensors that the index finds in it."""
+        lacking = sorted(name for name, place in self.places.items() if place == file and name not in held)
+        if lacking:
             raise UserError(
-                f"{self.directory} has no weights (model*.safetensors){self._pickles()}", "selfalign models"
+                f"{self.directory / file} lacks {lacking[0]}, which their index says it holds",
+                "shards were exchanged, or are of two models: download them again",
             )
-        return dict.fromkeys(open_safetensors(self.directory / "model.safetensors").keys(), "model.safetensors")
 
-    def _pickles(self) -> str:
-        """What to say of weights in the format of old."""
-        pickles = sorted(file.name for file in self.directory.glob("*.bin"))
-        return f"; {pickles[0]} is a pickle, which can carry code and is not opened" if pickles else ""
+    def _find(self) -> dict[str, str]:
+        for whole, index in FORMATS:
+            if (self.directory / whole).is_file():
+                return dict.fromkeys(open_tensors(self.directory / whole).keys(), whole)
+            if (self.directory / index).is_file():
+                return self._indexed(index)
+        if any(self.directory.glob("model-*-of-*.safetensors")):
+            raise UserError(f"{self.directory} has shards, and lacks {INDEX}", "download that file too")
+        raise UserError(f"{self.directory} has no weights (model*.safetensors)", "selfalign models")
 
-
-def open_safetensors(file: Path) -> Any:
-    """A safetensors file, mapped; one that is truncated or of another kind is a UserError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        return safe_open(file, framework="pt")
-    except (OSError, SafetensorError) as fault:
-        raise UserError(f"{file} cannot be read as safetensors: {fault}", "copy or download the file again") from fault
+    def _indexed(self, index: str) -> dict[str, str]:
+        places = read_index(self.directory / index)
+        missing = sorted({file for file in places.values() if not (self.directory / file).is_file()})
+        if missing:
+            raise UserError(f"{self.directory} lacks {', '.join(missing)}", "download the missing shard")
+        return dict(sorted(places.items(), key=lambda place: place[1]))
 
 
 def write_checkpoint(

@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfalign.weights.checkpoint import DTYPE_NAMES, as_bytes
+from selfalign.weights.checkpoint import as_bytes
+from selfalign.weights.tensor_files import DTYPE_NAMES
 
 if TYPE_CHECKING:
     import torch

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from selfalign.engines.embedded.loading import Source, load_tokenizer, resolve_model
 from selfalign.errors import UserError
+from selfalign.weights.checkpoint import Checkpoint
 from selfalign.weights.folder import sync
 from selfalign.weights.gguf_converter import TYPES, convert, converter
 from selfalign.weights.gguf_quants import FILE_TYPES, load_kernels, quantize
@@ -81,6 +82,8 @@ def write_gguf(source: Source, room: Path, name: str, kind: str, pre_tokenizer: 
 def merged(source: Source, room: Path, dtype: str | None) -> Iterator[Path]:
     """A model directory without an adapter: the source's own, or one merged into `room` that goes at the end."""
     if source.adapter is None:
+        with Checkpoint(source.base) as checkpoint:
+            checkpoint.check()  # the converter would tell of a missing shard by a traceback
         yield Path(source.base)
         return
     with tempfile.TemporaryDirectory(dir=room) as place:

@@ -167,6 +167,8 @@ def read_config(base: Path) -> dict[str, Any]:
     """The base's config.json. Quantised weights are a UserError: rounding them again would add to their error."""
     try:
         config: dict[str, Any] = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds a {type(config).__name__}")
     except (OSError, ValueError) as fault:
         raise UserError(f"{base}/config.json cannot be read: {fault}", "download the base again") from fault
     if "quantization_config" in config:

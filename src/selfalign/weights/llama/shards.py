@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfalign.errors import UserError
 from selfalign.weights.llama.names import IGNORED, Tensor, check_names, tensors_of
 from selfalign.weights.llama.params import FILE, Params, read_params
 from selfalign.weights.llama.split import Cut, axis_found, cuts, part, same_bits
+from selfalign.weights.pickles import read_pickle
 
 if TYPE_CHECKING:
     import torch
@@ -125,21 +125,7 @@ def shard_files(directory: Path) -> list[Path]:
 
 def read_shard(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of one shard, mapped: a pickle in it may build tensors and nothing else."""
-    import torch
-
-    try:
-        content: Any = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError as fault:
-        raise UserError(
-            f"{file} holds code or objects other than tensors; refused, and nothing of it was run",
-            "get the shards from a source you trust",
-        ) from fault
-    except (RuntimeError, OSError, ValueError, EOFError) as fault:
-        reason = next(iter(str(fault).splitlines()), type(fault).__name__)[:120]
-        raise UserError(f"{file} cannot be read: {reason}", "it is truncated or no .pth file: copy it again") from fault
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise UserError(f"{file} holds {type(content).__name__}, no table of tensors", "name a directory of shards")
-    return {name: value for name, value in content.items() if not name.endswith(IGNORED)}
+    return {name: value for name, value in read_pickle(file).items() if not name.endswith(IGNORED)}
 
 
 def write_shards(
