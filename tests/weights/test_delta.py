@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from selfalign.engines.embedded.loading import resolve_model
 from selfalign.errors import UserError
 from selfalign.weights.checkpoint import Checkpoint, Entry
 from selfalign.weights.delta import add, apply_delta, subtract, write_delta
+from selfalign.weights.delta_adapter import write_adapter_delta
 from selfalign.weights.proof import compare_models
 from tests.weights.adapters import save_adapter, save_base
 
@@ -192,6 +194,43 @@ def test_the_delta_of_an_adapter_is_the_adapter(
     assert main(["weights", "apply", str(delta), "--base", str(base), "--to", str(again)]) == 0
     assert "on base, whose checksums are right" in capsys.readouterr().out
     assert compare_models(adapter, resolve_model(str(again)), prompts=["A text."]).largest == 0.0
+
+
+def test_no_file_of_a_delta_tells_where_the_base_lay(base: Path, tuned: Path, adapter: Path, tmp_path: Path) -> None:
+    """Training writes the base's place into a card's text and front matter, transformers into a model's settings."""
+    for model in (tuned, adapter):
+        (model / "README.md").write_text(f"---\nbase_model: {base}\n---\nOn `{base}`, made in {model}.\n")
+    config = json.loads((tuned / "config.json").read_text())
+    (tuned / "config.json").write_text(json.dumps(config | {"_name_or_path": str(base)}))
+    for model in (tuned, adapter):
+        delta = tmp_path / f"delta-{model.parent.name}-{model.name}"
+        assert main(["weights", "delta", str(model), "--base", str(base), "--to", str(delta)]) == 0
+        texts = [file.read_text() for file in delta.rglob("*") if file.suffix in (".md", ".json")]
+        assert "base_model: base\n" in "".join(texts)
+        assert not [text for text in texts if str(base.parent) in text or str(model.parent) in text]
+
+
+def test_the_factors_of_an_adapter_on_a_full_disk_leave_nothing(base: Path, adapter: Path, tmp_path: Path) -> None:
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, old[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*delta: File too large"):
+            write_adapter_delta(adapter, base, "base", tmp_path / "delta")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
+
+
+@pytest.mark.parametrize("lost", ["kind", "base", "tuned", "tensors", "format", None])
+def test_a_manifest_that_is_not_whole_is_told(
+    base: Path, tuned: Path, tmp_path: Path, lost: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_delta(tuned, base, "base", tmp_path / "delta")
+    file = tmp_path / "delta" / "delta.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in manifest.items() if key != lost} if lost else []))
+    assert main(["weights", "apply", str(file.parent), "--base", str(base), "--to", str(tmp_path / "again")]) == 2
+    assert "delta.json does not say what a delta says" in capsys.readouterr().err
 
 
 def test_an_adapter_is_not_put_on_a_wrong_base(base: Path, adapter: Path, tuned: Path, tmp_path: Path) -> None:

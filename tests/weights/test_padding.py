@@ -142,6 +142,7 @@ def test_the_command_prints_the_widths_and_a_difference_of_zero(
         "tokenizer_config.json",
     ]
     assert json.loads((output / "config.json").read_text())["head_dim"] == 16
+    assert json.loads((output / "padding.json").read_text())["original"] == "model"  # and not where it lay here
 
 
 def refusal(model: Path, parallel: int, tmp_path: Path) -> str:

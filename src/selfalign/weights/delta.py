@@ -70,6 +70,7 @@ def write_delta(tuned: Path, base: Path, base_name: str, output: Path, shard_byt
             (folder / WEIGHTS).mkdir()
             write_checkpoint(folder / WEIGHTS, entries, difference, shard_bytes)
             copy_files(tuned, folder / FILES)
+            hide_places(folder / FILES, {str(base.resolve()): base_name, str(tuned.resolve()): tuned.resolve().name})
             tensors = {name: describe(tuning.entry(name), pairs[name], sums[name]) for name in tuning.names}
             write_manifest(folder, base_name, tuned.resolve().name, tensor_checksums(origin), tensors)
             with Checkpoint(folder / WEIGHTS) as written:
@@ -225,3 +226,15 @@ def copy_files(origin: Path, target: Path) -> None:
             shutil.copytree(path, target / path.name)
         else:
             shutil.copyfile(path, target / path.name)
+
+
+def hide_places(folder: Path, names: dict[str, str]) -> None:
+    """Where cards and settings tell at which absolute path a model lay on this machine, let them tell its name."""
+    for file in sorted(folder.rglob("*")):
+        if file.suffix not in (".md", ".json", ".yaml") or file.name == "tokenizer.json":
+            continue
+        text = told = file.read_text(encoding="utf-8")
+        for place in sorted(names, key=len, reverse=True):  # a place may lie inside another
+            told = told.replace(place, names[place])
+        if told != text:
+            file.write_text(told, encoding="utf-8")

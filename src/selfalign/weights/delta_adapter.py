@@ -11,10 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from selfalign.engines.embedded.loading import named_base
 from selfalign.weights.adapter import PREFIX, check_fits, read_adapter, read_tensors
-from selfalign.weights.checkpoint import Checkpoint
+from selfalign.weights.checkpoint import Checkpoint, Entry, write_shard
 from selfalign.weights.checksums import tensor_checksum
-from selfalign.weights.delta import Written, copy_files, require_checksum, tensor_checksums
+from selfalign.weights.delta import Written, copy_files, hide_places, require_checksum, tensor_checksums
 from selfalign.weights.delta_manifest import MANIFEST, check_base, read_manifest, write_manifest
 from selfalign.weights.folder import new_folder
 from selfalign.weights.link import link_base
@@ -24,18 +25,19 @@ FACTORS_FILE = "adapter_model.safetensors"
 
 def write_adapter_delta(adapter: Path, base: Path, base_name: str, output: Path) -> Written:
     """Copy the adapter to `output`, with its base's name and checksums. UserError where it does not fit `base`."""
-    from safetensors.torch import save_file
-
     with Checkpoint(base) as origin:
-        read = read_adapter(adapter)
+        read, named = read_adapter(adapter), Path(named_base(adapter))
         tied = {"lm_head.weight"} - set(origin.places)
         check_fits(read, origin, tied)
         kept = {name: part for name, part in read_tensors(adapter).items() if not is_copy(name, read.copies)}
         with new_folder(output) as folder:
             copy_files(adapter, folder)
             (folder / "config.json").unlink(missing_ok=True)  # the base's own, for the index that is left out
-            save_file(kept, folder / FACTORS_FILE, metadata={"format": "pt"})
+            entries = [Entry(name, tuple(part.shape), part.dtype) for name, part in kept.items()]
+            write_shard(folder / FACTORS_FILE, entries, kept.__getitem__)
             set_base(folder, base_name)
+            places = {str(place): base_name for place in (base.resolve(), named) if place.is_absolute()}
+            hide_places(folder, places | {str(adapter.resolve()): adapter.resolve().name})
             write_manifest(folder, base_name, adapter.resolve().name, tensor_checksums(origin), {})
             add_factors(folder, {name: tensor_checksum(part) for name, part in kept.items()})
             check_factors(folder)

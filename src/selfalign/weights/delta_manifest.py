@@ -12,6 +12,8 @@ from selfalign.weights.checksums import tensor_checksum
 
 MANIFEST = "delta.json"
 FORMAT = 1
+TENSOR = {"base", "dtype", "shape", "sha256"}
+"""What the manifest says of each tuned tensor."""
 
 
 def write_manifest(
@@ -35,7 +37,7 @@ def write_manifest(
 
 
 def read_manifest(delta: Path) -> dict[str, Any]:
-    """The manifest. UserError where there is none, or one of another version."""
+    """The manifest. UserError where there is none, one of another version, or one that is not whole."""
     try:
         manifest: dict[str, Any] = json.loads((delta / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as fault:
@@ -44,11 +46,25 @@ def read_manifest(delta: Path) -> dict[str, Any]:
         ) from fault
     except (OSError, ValueError) as fault:
         raise UserError(f"{delta / MANIFEST} cannot be read: {fault}", "download the delta again") from fault
-    if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"{delta} has format {manifest.get('format')}, and this version reads {FORMAT}", "update selfalign"
-        )
+    if isinstance(manifest, dict) and manifest.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{delta} has format {manifest['format']}, and this version reads {FORMAT}", "update selfalign")
+    if not is_whole(manifest):
+        raise UserError(f"{delta / MANIFEST} does not say what a delta says", "download the delta again")
     return manifest
+
+
+def is_whole(manifest: Any) -> bool:
+    """Whether all is there that applying a delta asks for."""
+    return (
+        isinstance(manifest, dict)
+        and {"format", "kind", "tuned"} <= manifest.keys()
+        and isinstance(base := manifest.get("base"), dict)
+        and "name" in base
+        and isinstance(base.get("sha256"), dict)
+        and isinstance(tensors := manifest.get("tensors"), dict)
+        and all(isinstance(tensor, dict) and tensor.keys() >= TENSOR for tensor in tensors.values())
+        and (manifest["kind"] == "difference" or isinstance(manifest.get("factors"), dict))
+    )
 
 
 def check_base(manifest: dict[str, Any], base: Checkpoint, base_name: str, delta: Path) -> None:

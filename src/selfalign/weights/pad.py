@@ -11,6 +11,7 @@ from selfalign.engines.embedded.loading import Source, resolve_model
 from selfalign.errors import UserError
 from selfalign.weights.checkpoint import Checkpoint, Entry, write_checkpoint
 from selfalign.weights.companions import copy_companions
+from selfalign.weights.delta import name_of
 from selfalign.weights.folder import new_folder
 from selfalign.weights.padded_config import padded_form
 from selfalign.weights.padding import Slots, Widths, divides, head_slots, padded_widths, place, widen
@@ -192,7 +193,7 @@ def width_of(part: Part, widths: Widths, head_dim: int) -> int:
 def describe(model: str, plan: Plan) -> dict[str, object]:
     """What was done, for who wants to undo it: which head of MODEL each head is, -1 for one of zeros."""
     return {
-        "original": model,
+        "original": name_of(model),
         "before": plan.before._asdict(),
         "after": plan.after._asdict(),
         "head_dim": plan.head_dim,
