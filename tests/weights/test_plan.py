@@ -194,9 +194,10 @@ def test_an_adapter_is_merged_before_it_is_padded_and_served(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--gpus", "0"], "--gpus must be above 0, is 0"),
+        (["--gpus", "0"], "--gpus must be a number above 0, is 0"),
         (["--gpus", "2", "--copies", "3"], "3 copies on 2 GPUs"),
-        (["--gpus", "2", "--memory", "-1"], "--memory must be above 0"),
+        (["--gpus", "2", "--memory", "-1"], "--memory must be a number above 0"),
+        (["--gpus", "2", "--memory", "inf"], "--memory must be a number above 0, is inf"),
     ],
 )
 def test_numbers_that_are_none_are_told(
@@ -204,6 +205,24 @@ def test_numbers_that_are_none_are_told(
 ) -> None:
     assert main(["plan", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_padded_is_planned_without_and_the_plan_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experts = MODELS["small"] | {"model_type": "qwen3_moe", "num_experts": 4, "moe_intermediate_size": 64}
+    for config, reason in (
+        (experts, "model type qwen3_moe is not among those whose padding is tested"),
+        (MODELS["small"] | {"quantization_config": {"quant_method": "gptq", "bits": 4}}, "its weights are quantized"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert main(["plan", str(tmp_path), "--gpus", "2", "--json"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert not plan["padded"]
+        assert any("left out" in line and reason in line for line in plan["why"])
+    (tmp_path / "config.json").write_text(json.dumps(MODELS["small"]))
+    assert main(["plan", str(tmp_path), "--gpus", "2"]) == 0
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_directory_without_a_config_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,8 +62,8 @@ def check(options: argparse.Namespace) -> None:
 
     for name in ("gpus", "memory", "context", "copies", "gpus_per_node"):
         value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0, is {value}", "selfalign plan --help")
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"--{name.replace('_', '-')} must be a number above 0, is {value}", "selfalign plan --help")
     if options.copies and options.copies > options.gpus:
         raise UserError(f"{options.copies} copies on {options.gpus} GPUs: each needs one at least", "lower --copies")
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePath
 from typing import Any
 
-from selfalign.weights.plan import OVERHEAD_GIB, Layout, Request
+from selfalign.weights.plan import OVERHEAD_GIB, Layout, Request, widths_for
 from selfalign.weights.shapes import Shape, is_adapter
 from selfalign.weights.sizes import GIB, Parameters
 
@@ -64,6 +64,7 @@ def why(shape: Shape, request: Request, layout: Layout) -> list[str]:
     return [
         splitting_reason(request, layout),
         dividing_reason(shape, layout),
+        *([left_out_reason(shape)] if leaves_out(shape, request) else []),
         memory_reason(request, layout),
         *([vocabulary_reason(shape, layout)] if needs_plugin(shape, layout) else []),
     ]
@@ -94,6 +95,16 @@ def dividing_reason(shape: Shape, layout: Layout) -> str:
         f"it does, with the same outputs, for {layout.load.memory_cost:.1%} more weights and "
         f"{layout.load.compute_cost:.1%} more compute"
     )
+
+
+def leaves_out(shape: Shape, request: Request) -> bool:
+    """Whether tensor-parallel sizes were left out that padding would have allowed."""
+    return bool(shape.unsplittable) and any(widths_for(shape, size) is None for size in range(2, request.gpus + 1))
+
+
+def left_out_reason(shape: Shape) -> str:
+    """Why they were."""
+    return f"tensor-parallel sizes that do not divide its heads and channels are left out: {shape.unsplittable}"
 
 
 def memory_reason(request: Request, layout: Layout) -> str:
