@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from selfalign.cli.ablate import check_type
 from selfalign.cli.main import main
 from selfalign.constitution.schema import Constitution
 from selfalign.engines.base import Engine, Request
 from selfalign.engines.scripted import ScriptedEngine
+from selfalign.errors import UserError
 from selfalign.evaluation.ablation import WHOLE, Side, compared
 from selfalign.pipeline import ablation, runner
 from selfalign.pipeline.ablation_loss import rows_without, whole_rows
@@ -193,30 +195,59 @@ def test_a_run_learns_thought_and_response_where_the_recipe_says_so(folder: Path
         assert thinking == [keeps] * len(run.accepted("responses"))
 
 
+@pytest.mark.parametrize(
+    ("whole", "without", "which"), [(9, 9, "none of the 9"), (9, 0, "all of the 9"), (0, 0, "none of the 0")]
+)
+def test_a_type_of_which_the_sample_has_nothing_or_nothing_else_is_not_compared(
+    whole: int, without: int, which: str
+) -> None:
+    with pytest.raises(UserError, match=f"without type law: {which} responses of the sample are of that type"):
+        check_type("without type law", whole, without)
+    check_type("without type law", 9, 8)
+
+
 def opened(options: EngineOptions, model: str) -> Engine:
     """The base model's texts are scripted; what is trained is really trained."""
     return ScriptedEngine(watched)
 
 
-@pytest.mark.slow
-def test_a_type_is_left_out_of_the_training_and_the_losses_are_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def trainable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe on a tiny model, whose base is scripted and makes no faults.
+
+    The model is named from within the folder: a path of this session would be in every record's key, and so decide by
+    chance which responses there are, of which types.
+    """
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "open_engine", opened)
     monkeypatch.setattr(ablation, "open_engine", opened)
-    base = tiny_model_dir(tmp_path / "tiny")
+    scripts.without_faults(monkeypatch)
+    tiny_model_dir(tmp_path / "tiny")
     data = small_recipe(tmp_path, TEXT).model_dump(mode="json")
-    data |= {"base_model": str(base), "engine": {"kind": "embedded", "dtype": "float32"}}
+    data |= {"base_model": "tiny", "engine": {"kind": "embedded", "dtype": "float32"}}
     data["instructions"] |= {"topic_guided": 16, "self_instruct": 10}
     data["engrave"] |= {"validation_rows": 4, "identity_copies": 0, "max_length": 640, "warmup_steps": 0}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_type_is_left_out_of_the_training_and_the_losses_are_compared(
+    trainable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for part in (["--drop-type", "sums"], ["--drop-principle", "2"]):
-        assert ablate(tmp_path, *part, "--sample", "24") == 0
+        assert ablate(trainable, *part, "--sample", "99") == 0
     shown = capsys.readouterr().out
     assert "held-out loss" in shown
-    of_type, of_principle = comparison(tmp_path, "type-sums"), comparison(tmp_path, "principle-2")
+    of_type, of_principle = comparison(trainable, "type-sums"), comparison(trainable, "principle-2")
     assert [row["measure"] for row in of_type["rows"]] == ["held-out loss"]
-    assert of_type["responses"][WHOLE] > of_type["responses"]["without type sums"] > 0
+    whole = list(read_records(trainable / "run" / "responses.jsonl"))
+    dropped = {record.key for record in whole if record.type == "sums"}
+    assert 0 < len(dropped) < len(whole)
+    assert of_type["responses"] == {WHOLE: len(whole), "without type sums": len(whole) - len(dropped)}
+    train = (trainable / "run/ablations/type-sums/datasets/engrave/train.jsonl").read_text(encoding="utf-8")
+    learnt = {json.loads(line)["key"] for line in train.splitlines()}
+    assert learnt < {record.key for record in whole} - dropped
     loss = {name: rows(found)["held-out loss"]["subjects"][WHOLE] for name, found in
             {"type": of_type, "principle": of_principle}.items()}  # fmt: skip
     assert loss["type"] == loss["principle"]  # the whole side is trained once

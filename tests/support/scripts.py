@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from selfalign.constitution.rendering import ASSISTANT, HEADING, INPUT, INSTRUCTION, KIND, TASK, THOUGHT, TOPIC
 from selfalign.engines.base import Request
+
+if TYPE_CHECKING:
+    import pytest
 
 SLEEP = "SELFALIGN_SCRIPT_SLEEP"
 """Environment variable: seconds that `slow_answer` takes for a request."""
@@ -122,6 +127,14 @@ def too_long(rng: random.Random, request: Request) -> str:
 def one_of(rng: random.Random, request: Request, share: float, faults: Sequence[Fault], good: Fault) -> str:
     """One of the faults in a `share` of cases, else what is good."""
     return (rng.choice(faults) if rng.random() < share else good)(rng, request)
+
+
+def without_faults(patch: pytest.MonkeyPatch) -> None:
+    """Until `patch` is undone everything written is good: a test that needs so many accepted records gets them.
+
+    A test that trains needs this: its model's path, which pytest numbers, is in every key, and so draws the faults.
+    """
+    patch.setattr(sys.modules[__name__], "one_of", lambda rng, request, share, faults, good: good(rng, request))
 
 
 # ---------------------------------------------------------------------------------------------------------- stages

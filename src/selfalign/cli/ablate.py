@@ -82,6 +82,8 @@ def compare(ablation: Ablation, trains: bool) -> dict[str, Any]:
 
     sample, change = ablation.sample(), ablation.change
     found = {WHOLE: ablation.whole(sample), change.words: ablation.without(sample)}
+    if not change.prompts_differ:
+        check_type(change.words, len(found[WHOLE]), len(found[change.words]))
     losses = held_out_losses(ablation, sample, found) if trains else None
     if not trains:
         say("no held-out loss: nothing is trained")
@@ -115,6 +117,18 @@ def can_train(ablation: Ablation, wanted: bool) -> bool:
             "leave --no-training out, or name an engine with weights",
         )
     return trains
+
+
+def check_type(words: str, whole: int, without: int) -> None:
+    """UserError where both sides would learn the same `whole` responses, or one of them none."""
+    from selfalign.errors import UserError
+
+    if without in (0, whole):
+        which = "all" if whole and not without else "none"
+        raise UserError(
+            f"{words}: {which} of the {whole} responses of the sample are of that type, so there is nothing to compare",
+            "raise --sample, or name another type",
+        )
 
 
 def held_out_losses(
