@@ -24,6 +24,11 @@ CUT = [
      "It helps."),
     ("The tide turns twice a day here; the tide turns twice a day here.", ""),
     ("na na na na na", ""),
+    ("The answer is no. The answer is no. The answer is no.", "The answer is no."),
+    ("It may be. The answer is no! The ANSWER is no. The answer is no", "It may be. The answer is no!"),
+    ("No rush\nTake it slowly.\n\nTake it slowly.\n\nTake it slowly.", "No rush\nTake it slowly."),
+    ("1. Stir well.\n2. Stir well.\n3. Stir well.\n4. Serve.", "1. Stir well."),
+    ("The answer is no. Bats fly. The answer is no. Birds fly. The answer is no.", "The answer is no. Bats fly."),
 ]  # fmt: skip
 
 KEPT = [
@@ -33,7 +38,14 @@ KEPT = [
     "In the middle of the night, he woke. In the middle of the night, she left.",
     "That is very, very, very good.",
     "The row is 0, 0, 0, 0, 0, 0.",
-    "Take it slowly.\nTake it slowly.\nTake it slowly.",
+    "Take it slowly. Take it slowly.",
+    "Ha! Ha! Ha! He laughed. No! No! No!",
+    "Is it big? Yes, it is. Is it grey? Yes, it is. Does it fly? Yes, it is.",
+    "Ann: Is it big?\nBob: I do not know.\nAnn: Is it grey?\nBob: I do not know.\nAnn: Is it old?\nBob: I do not know.",
+    "Ann: I do not know.\nBob: I do not know.\nCid: I do not know.",
+    "One went home.\nThe rest sang on.\nTwo went home.\nThe rest sang on.\nThree went home.\nThe rest sang on.",
+    "x = x + 1\nx = x + 1\nx = x + 1\nprint(x)",
+    "It goes 1. 0 0. 0 0. 0 0.",
     "```python\nfor item in range(len(rows), 1):\n    a()\nfor item in range(len(rows), 1):\n    b()\n```\nSo.",
     "```\nx = x + x + x + x + x\n",
     "  Blanks at both ends stay.  ",

@@ -12,6 +12,11 @@ from selfalign.records import Verdict
 MIN_CLAUSE = 6
 # Short pieces between commas recur in good prose ("in the middle of the night, ..."), so it takes more words there.
 MIN_COMMA_PIECE = 8
+# A shorter sentence may return once, for emphasis. Where others stand between, it takes longer ones: "Stir well." and
+# "Yes, it is." return in good prose. "No!" three times over is emphasis still.
+SENTENCE_TIMES = 3
+MIN_SENTENCE = 4
+MIN_SENTENCE_IN_A_ROW = 2
 LOOP_WORDS = 8
 LOOP_TIMES = 4
 MIN_SHARE = 1 / 3
@@ -23,6 +28,7 @@ LEVELS = (
     (re.compile(rf"\n+|{CLAUSE_END}|\s[-–—]\s|—"), MIN_CLAUSE),
     (re.compile(rf"\n+|{CLAUSE_END}|\s[-–—]\s|—|,(?=\s|$)"), MIN_COMMA_PIECE),
 )
+SENTENCE_OR_LINE = re.compile(r"(?P<line>\n+)|[.!?。]+[\"'”’)*_\]]*(?=\s|$)|\Z")
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+", re.MULTILINE)
 FENCED = re.compile(r"^[ \t]*```.*?(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
@@ -34,6 +40,14 @@ class Word(NamedTuple):
 
     text: str
     at: int
+
+
+class Sentence(NamedTuple):
+    """Its words, where it begins, and the number of its line; a line that no mark ends is none, and has no words."""
+
+    words: tuple[str, ...]
+    at: int
+    line: int
 
 
 def repetition(text: str, min_words: int) -> Verdict:
@@ -52,9 +66,11 @@ def cut_repetition(text: str) -> str:
     """What stands before the first repetition, up to the last sentence or line end there; all of it if there is none.
 
     A repetition is a sentence, clause or line of at least 6 words that stands earlier in the text, compared case-folded
-    and without punctuation and list marks; or a run of 1 to 8 words that follows itself until it has stood 4 times, of
-    which the first is kept. Fenced code is left alone: good code repeats its lines. Cutting is repeated until nothing
-    changes, because a shortened last line can itself repeat an earlier one.
+    and without punctuation and list marks; a shorter sentence that returns twice, back to back or (from 4 words on)
+    within a line; or a run of 1 to 8 words that follows itself until it has stood 4 times. What stood first is kept.
+    Refrains, the speakers of a dialogue and the items of a list may say the same again, each on a line of its own.
+    Fenced code is left alone: good code repeats its lines. Cutting is repeated until nothing changes, because a
+    shortened last line can itself repeat an earlier one.
     """
     while (at := first_repetition(text)) is not None:
         text = whole_sentences(text[:at])
@@ -65,7 +81,7 @@ def first_repetition(text: str) -> int | None:
     """Where the first repetition begins, or None."""
     prose = LIST_MARK.sub(blank, FENCED.sub(blank, text))
     words = [Word(match[0].casefold().replace("’", "'"), match.start()) for match in WORD.finditer(prose)]
-    places = [*repeated_units(prose, words), *loops(words)]
+    places = [*repeated_units(prose, words), *returning_sentences(prose, words), *loops(words)]
     return min(places, default=None)
 
 
@@ -97,6 +113,35 @@ def units(prose: str, words: list[Word], marks: re.Pattern[str]) -> Iterator[tup
             last += 1
         if last > first:
             yield first, last
+        first = last
+
+
+def returning_sentences(prose: str, words: list[Word]) -> Iterator[int]:
+    """Where each sentence that stands `SENTENCE_TIMES` times, in a row or within a line, begins for the second time."""
+    places: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    row: list[Sentence] = []
+    for sentence in sentences(prose, words):
+        row = [*row, sentence] if row and row[-1].words == sentence.words else [sentence]
+        if not any(map(has_letter, sentence.words)):
+            continue
+        if len(row) == SENTENCE_TIMES and len(sentence.words) >= MIN_SENTENCE_IN_A_ROW:
+            yield row[1].at
+        within_line = places.setdefault((sentence.line, sentence.words), [])
+        within_line.append(sentence.at)
+        if len(within_line) == SENTENCE_TIMES and len(sentence.words) >= MIN_SENTENCE:
+            yield within_line[1]
+
+
+def sentences(prose: str, words: list[Word]) -> Iterator[Sentence]:
+    """The sentences of a text in order. The last one may lack its mark: the token limit takes it."""
+    first = last = line = 0
+    for end in SENTENCE_OR_LINE.finditer(prose):
+        while last < len(words) and words[last].at < end.start():
+            last += 1
+        if last > first:
+            said = () if end["line"] else tuple(word.text for word in words[first:last])
+            yield Sentence(said, words[first].at, line)
+        line += bool(end["line"])
         first = last
 
 
