@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy
 import pytest
 
 from selfalign.constitution.loading import load_constitution
@@ -18,10 +19,10 @@ from selfalign.evaluation.aspects import aspect
 from selfalign.evaluation.identity import identity_items
 from selfalign.evaluation.judge import MIN_MASS, Ruling, likeliest, read_label, rule
 from selfalign.evaluation.judge_prompts import judge_prompts
-from selfalign.evaluation.length_control import length_controlled
+from selfalign.evaluation.length_control import Judged, length_controlled, length_controlled_gain
 from selfalign.evaluation.questions import load_questions
 from selfalign.evaluation.result import Measurement, Outcome
-from selfalign.evaluation.statistics import Interval, Paired
+from selfalign.evaluation.statistics import Interval, Paired, wilson
 from selfalign.evaluation.subject import Answer, Subject, subject_of
 from selfalign.evaluation.task import Item, TaskOptions, make_task, run_task
 
@@ -274,6 +275,22 @@ def test_equal_lengths_leave_the_raw_rate() -> None:
 def test_winning_everything_is_a_number_and_its_extrapolation_is_told() -> None:
     found = length_controlled([1] * 20, [30] * 20)
     assert 0.9 < found.win_rate < 1 and found.extrapolated
+    assert found.interval == wilson(20, 20) and found.interval.low < 0.85  # not certain: they are 20
+
+
+def test_nothing_but_ties_is_even_at_equal_length_and_not_certain() -> None:
+    found = length_controlled([0.5] * 12, list(range(12)))
+    assert found.win_rate == pytest.approx(0.5)
+    assert (found.interval, found.method) == (wilson(6, 12), "wilson")
+
+
+def test_a_gain_of_a_model_over_one_as_good_is_no_more_often_real_than_is_said() -> None:
+    random = numpy.random.default_rng(2)
+
+    def judged() -> Judged:
+        return Judged(random.choice([0.0, 0.5, 1.0], 10).tolist(), random.integers(-50, 80, 10).tolist())
+
+    assert sum(not length_controlled_gain(judged(), judged(), seed).is_noise for seed in range(20)) <= 4
 
 
 def test_the_interval_is_the_same_again_and_other_with_another_seed() -> None:
@@ -316,7 +333,7 @@ def test_the_tax_of_two_stages_joins_their_questions_and_holds_length_equal() ->
     line = verbosity_tax.tax_of_stages(engraved, final)
     assert line.startswith("verbosity tax: judged quality +0.2")
     assert "(n 20, p 0." in line
-    assert line.endswith("ranking: hhh -0.500 [-1.000, +0.000] (n 2, p 1.000, noise)")
+    assert line.endswith("ranking: hhh -0.500 [-0.905, +0.273] (n 2, p 1.000, noise)")
 
 
 def test_two_stages_alike_gained_nothing() -> None:

@@ -1,10 +1,12 @@
 """Intervals and paired tests against values worked out elsewhere."""
 
+import numpy
 import pytest
 
 from selfalign.evaluation.statistics import (
     bootstrap_mean,
     compare_paired,
+    difference_of_paired_shares,
     interval_of,
     mcnemar,
     paired_bootstrap,
@@ -45,6 +47,11 @@ def test_proportions_get_wilsons_interval_and_other_values_the_bootstraps() -> N
     assert interval_of([0.2, 0.4])[1] == "bootstrap"
 
 
+def test_pairs_that_are_all_ties_are_no_certainty() -> None:
+    assert interval_of([0.5] * 10) == (wilson(5, 10), "wilson")
+    assert interval_of([12.0] * 10) == ((12.0, 12.0), "bootstrap")
+
+
 def test_mcnemar_is_the_exact_binomial_over_the_questions_that_differ() -> None:
     a = [1] * 10 + [0] * 2 + [1] * 50
     b = [0] * 10 + [1] * 2 + [1] * 50
@@ -54,10 +61,42 @@ def test_mcnemar_is_the_exact_binomial_over_the_questions_that_differ() -> None:
 
 
 def test_a_paired_difference_is_of_the_second_over_the_first() -> None:
-    a, b = [0.0, 0.5, 0.25, 0.25], [0.5, 1.0, 0.75, 0.75]
+    a, b = [0.0, 0.5, 0.25, 0.25] * 3, [0.5, 1.0, 0.75, 0.75] * 3
     paired = paired_bootstrap(a, b)
-    assert (paired.difference, paired.interval, paired.n) == (0.5, (0.5, 0.5), 4)
+    assert (paired.difference, paired.interval, paired.n) == (0.5, (0.5, 0.5), 12)
     assert not paired.is_noise
+
+
+def test_a_few_questions_that_all_lie_one_way_are_still_few() -> None:
+    """Of two equals the signs of n differences agree by chance once in 2^(n-1): no p-value may be lower."""
+    assert paired_bootstrap([0.2], [0.9]).p_value == 1.0
+    assert paired_bootstrap([0.2, 0.3], [0.9, 0.9]).p_value == pytest.approx(0.5, abs=0.02)
+    assert paired_bootstrap([0.1] * 5, [0.5, 0.6, 0.7, 0.8, 0.9]).p_value == pytest.approx(1 / 16, abs=0.01)
+
+
+def test_two_equals_are_called_different_as_often_as_is_said() -> None:
+    random = numpy.random.default_rng(0)
+    for n in (3, 8, 20):
+        found = [paired_bootstrap(*random.normal(size=(2, n)).tolist(), draws=400).is_noise for _ in range(300)]
+        assert found.count(False) <= 27  # 5 % are 15; more than 27 come once in 500 times
+
+
+def test_signs_drawn_for_zeros_and_ones_give_mcnemars_p() -> None:
+    a, b = [1.0] * 9 + [0.0] * 2 + [1.0] * 20, [0.0] * 9 + [1.0] * 2 + [1.0] * 20
+    assert paired_bootstrap(a, b).p_value == pytest.approx(mcnemar(a, b), abs=0.01)
+
+
+def test_newcombes_paired_interval_has_its_published_value() -> None:
+    """His example of 36 right in both, 12 in one alone, 2 in the other alone."""
+    one, other = [1] * 36 + [1] * 12 + [0] * 2, [1] * 36 + [0] * 12 + [1] * 2
+    assert difference_of_paired_shares(other, one) == pytest.approx((0.0569, 0.3404), abs=1e-4)
+    assert difference_of_paired_shares(one, other) == pytest.approx((-0.3404, -0.0569), abs=1e-4)
+
+
+def test_two_that_agree_everywhere_may_differ_elsewhere() -> None:
+    paired = compare_paired([0.0] * 40, [0.0] * 40)
+    assert paired.p_value == 1.0
+    assert paired.interval == pytest.approx((-0.0876, 0.0876), abs=1e-4)  # Wilson's upper end of 0 in 40
 
 
 def test_equal_outcomes_are_noise_and_so_is_one_question_of_many() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from selfalign.evaluation.statistics import Interval, Paired, percentiles, resampled_difference
+from selfalign.evaluation.statistics import Interval, Paired, at_least, interval_of, percentiles
 
 if TYPE_CHECKING:
     import numpy
@@ -33,13 +33,15 @@ CLOSE_ENOUGH = 1e-8
 
 
 class LengthControlled(NamedTuple):
-    """`win_rate` at equal length with its interval; `slope` in logits per unit of scaled length difference.
+    """`win_rate` at equal length with its interval, and how that was found; `slope` in logits per unit of scaled length
+    difference.
 
     `extrapolated` says that one side is the longer in every pair, so that no pair shows what happens at equal length.
     """
 
     win_rate: float
     interval: Interval
+    method: str
     slope: float
     extrapolated: bool
 
@@ -54,27 +56,53 @@ class Judged(NamedTuple):
 def length_controlled(preferences: Sequence[float], differences: Sequence[float], seed: int = 0) -> LengthControlled:
     """The win rate of pairs at equal length; `preferences` are 1 (won), 0.5 (tie) or 0, `differences` ours less theirs.
 
-    The interval is a percentile bootstrap over pairs.
+    The interval is a percentile bootstrap over pairs; where all ended alike, which resampling would call certain, it is
+    Wilson's of the raw rate, since there is nothing that length could explain.
     """
     import numpy
 
     wins, lengths = numpy.asarray(preferences, dtype=float), scaled(differences)
     (whole,) = fit(wins[None], lengths[None])
-    interval = percentiles(resampled(wins, lengths, seed))
+    if len(set(preferences)) == 1:
+        interval, method = interval_of(preferences)
+    else:
+        interval, method = percentiles(resampled(wins, lengths, seed)), "bootstrap of a logistic regression"
     one_sided = bool((lengths > 0).all() or (lengths < 0).all())
-    return LengthControlled(float(sigmoid(whole[0])), interval, float(whole[1]), one_sided)
+    return LengthControlled(float(sigmoid(whole[0])), interval, method, float(whole[1]), one_sided)
 
 
 def length_controlled_gain(a: Judged, b: Judged, seed: int = 0) -> Paired:
     """How much higher the win rate at equal length is in `b` than in `a`: two models against the same opponent on the
-    same questions in the same order.
+    same questions in the same order. The interval resamples questions; the p-value is what `exchanged` gives.
     """
     import numpy
 
     sides = [(numpy.asarray(side.preferences, dtype=float), scaled(side.differences)) for side in (a, b)]
     before, after = (float(sigmoid(fit(wins[None], lengths[None])[0, 0])) for wins, lengths in sides)
     drawn = numpy.subtract(*(resampled(wins, lengths, seed) for wins, lengths in reversed(sides)))
-    return resampled_difference(after - before, drawn, len(a.preferences), "paired bootstrap at equal length")
+    as_far = at_least(exchanged(a, b, seed), abs(after - before))
+    p_value = (1 + as_far) / (1 + DRAWS)
+    return Paired(after - before, percentiles(drawn), p_value, len(a.preferences), "paired bootstrap at equal length")
+
+
+def exchanged(a: Judged, b: Judged, seed: int) -> numpy.ndarray:
+    """Gains of `DRAWS` pairs of models that are no better than each other: whose judged pair is whose is drawn by lot,
+    question by question.
+    """
+    import numpy
+
+    swapped = numpy.random.default_rng(seed).integers(2, size=(DRAWS, len(a.preferences))).astype(bool)
+    rates = [
+        sigmoid(
+            fit(
+                numpy.where(mask, one.preferences, other.preferences).astype(float),
+                scaled(numpy.where(mask, one.differences, other.differences)),
+            )[:, 0]
+        )
+        for one, other, mask in ((b, a, swapped), (a, b, swapped))
+    ]
+    gains: numpy.ndarray = rates[0] - rates[1]
+    return gains
 
 
 def resampled(wins: numpy.ndarray, lengths: numpy.ndarray, seed: int) -> numpy.ndarray:
@@ -85,13 +113,17 @@ def resampled(wins: numpy.ndarray, lengths: numpy.ndarray, seed: int) -> numpy.n
     return sigmoid(fit(wins[drawn], lengths[drawn])[:, 0])
 
 
-def scaled(words: Sequence[float]) -> numpy.ndarray:
-    """tanh of the differences over their root mean square, so that one very long answer does not decide the slope."""
+def scaled(words: Sequence[float] | numpy.ndarray) -> numpy.ndarray:
+    """tanh of the differences over their root mean square, so that one very long answer does not decide the slope.
+
+    Of shape (pairs,) or (rows, pairs), each row by its own.
+    """
     import numpy
 
     differences = numpy.asarray(words, dtype=float)
-    size = float(numpy.sqrt(numpy.mean(differences**2)))
-    return numpy.tanh(differences / size) if size else differences
+    size = numpy.sqrt(numpy.mean(differences**2, axis=-1, keepdims=True))
+    scale: numpy.ndarray = numpy.tanh(differences / numpy.where(size, size, 1.0))
+    return scale
 
 
 def fit(wins: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:

@@ -156,6 +156,6 @@ def controlled(judged: Sequence[Outcome], unjudged: int, seed: int) -> Measureme
         chance=0.5,
         prompt_format=PROMPT_FORMAT,
         unjudged=unjudged,
-        method="bootstrap of a logistic regression",
+        method=found.method,
         extra=extra,
     )
