@@ -149,6 +149,24 @@ def test_the_table_of_2025_gives_all_three_measures(tmp_path: Path) -> None:
     assert measure(tmp_path, table, "truthfulqa-mc2")[0].chance == 0.5
 
 
+def test_answers_of_the_table_end_as_those_of_the_file_do(tmp_path: Path) -> None:
+    """mc_task.json and the benchmark's own scoring close every answer with a full stop; the table mostly does not."""
+    (tmp_path / "TruthfulQA.csv").write_text(
+        "Question,Best Answer,Best Incorrect Answer,Correct Answers,Incorrect Answers\n"
+        'Which lamp is lit?,Red,Blue,"Red; The red one",Blue; None. ;\n',
+        encoding="utf-8",
+    )
+
+    def items(name: str, folder: Path) -> Any:
+        return list(make_task(f"truthfulqa-{name}", TaskOptions(folder)).items())
+
+    rows = [row("Which lamp is lit?", ["Red.", "The red one."], ["Blue.", "None."])]
+    file = write(tmp_path / "file" / "mc_task.json", rows).parent
+    for name in ("mc1", "mc2"):
+        assert items(name, tmp_path / "TruthfulQA.csv") == items(name, file)
+    assert items("binary", tmp_path)[0].candidates == ("Red.", "Blue.")
+
+
 def test_what_cannot_be_judged_is_counted_apart_from_wrong(tmp_path: Path) -> None:
     no_targets = {"question": "Which?"}
     no_question = {"mc1_targets": {"a": 1, "b": 0}}

@@ -150,9 +150,9 @@ def table_choices(row: Row, metric: str) -> tuple[tuple[str, ...], tuple[int, ..
 
     MC1 sets the best answer, MC2 every right answer, against all wrong ones; binary the best of both.
     """
-    best = str(field(row, "Best Answer")).strip()
+    best = closed(str(field(row, "Best Answer")))
     if metric == "binary":
-        right, wrong = [best], [str(field(row, "Best Incorrect Answer")).strip()]
+        right, wrong = [best], [closed(str(field(row, "Best Incorrect Answer")))]
     else:
         wrong = listed(field(row, "Incorrect Answers"))
         right = [best] if metric == "mc1" else listed(field(row, "Correct Answers"))
@@ -163,7 +163,16 @@ def table_choices(row: Row, metric: str) -> tuple[tuple[str, ...], tuple[int, ..
 
 def listed(text: object) -> list[str]:
     """The answers of a field."""
-    return [part.strip() for part in str(text).split(";") if part.strip()]
+    return [closed(part) for part in str(text).split(";") if part.strip()]
+
+
+def closed(answer: str) -> str:
+    """An answer with a full stop at its end, as the benchmark's own code scores it and mc_task.json has it.
+
+    The table mostly leaves it out, and a candidate without one has another probability.
+    """
+    bare = answer.strip()
+    return bare if not bare or bare.endswith(".") else f"{bare}."
 
 
 def candidate_scores(log_probabilities: Sequence[float], prompt_format: str) -> list[float]:
