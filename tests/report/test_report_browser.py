@@ -165,6 +165,18 @@ def test_it_reads_on_paper_in_the_dark_and_on_a_phone(browser: Any, report: Path
     page.close()
 
 
+def test_every_step_of_use_has_a_shade_of_its_own(page: Any) -> None:
+    shades = page.evaluate(
+        """[0, 1, 2, 3, 4, 5].map((step) => {
+            const square = document.createElement("i");
+            square.className = `shade${step}`;
+            document.querySelector(".squares").append(square);
+            return getComputedStyle(square).backgroundColor;
+        })"""
+    )
+    assert len(set(shades)) == 6, shades
+
+
 def test_pictures_of_a_run(browser: Any) -> None:
     folder, run = os.environ.get("SELFALIGN_SCREENSHOTS"), os.environ.get("SELFALIGN_REPORT_RUN")
     if not folder or not run:
