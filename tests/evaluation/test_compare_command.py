@@ -123,6 +123,16 @@ def test_a_run_is_compared_stage_by_stage_with_the_base_under_the_principles_amo
         assert len(kept) == QUESTIONS and json.loads(kept[0])["candidates"]
 
 
+def test_the_originals_fault_is_told_below_a_comparison_too(
+    demo: Path, data: Path, opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = ("--tasks", "truthfulqa-mc1", "--data", data, "--scoring", "original-first-half")
+    code, out, _ = compared(capsys, demo, *tasks)
+    assert code == 0
+    told = "truthfulqa-mc1 (base, base+principles, engraved, final): reproduces a fault of the released script"
+    assert out.count(told) == 1
+
+
 def test_measures_of_answers_are_compared_too(
     demo: Path, opened: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from selfalign.evaluation.comparison import BASE
@@ -24,7 +24,7 @@ def comparison_table(rows: Sequence[Row]) -> str:
     parts = [aligned([FIGURES, *figures])]
     if changes:
         parts += [aligned([DIFFERENCES, *changes]), reading(len(changes))]
-    return "\n\n".join([*parts, *prompt_formats(rows)])
+    return "\n\n".join([*parts, *prompt_formats(rows), *warnings(rows)])
 
 
 def matrix(rows: Sequence[Row]) -> str:
@@ -125,3 +125,13 @@ def prompt_formats(rows: Sequence[Row]) -> list[str]:
                 by_format.setdefault(found["prompt_format"], {})[row["measure"]] = None
     told = "; ".join(f"{name} for {', '.join(measures)}" for name, measures in by_format.items())
     return [f"prompt formats: {told}"] if told else []
+
+
+def warnings(rows: Sequence[Row]) -> Iterator[str]:
+    """What must be known of a measure, once for all subjects that it is true of."""
+    for row in rows:
+        found: dict[str, list[str]] = {}
+        for name, figures in row["subjects"].items():
+            if warning := figures.get("warning"):
+                found.setdefault(warning, []).append(name)
+        yield from (f"{row['measure']} ({', '.join(names)}): {warning}" for warning, names in found.items())

@@ -33,6 +33,10 @@ READ = Sampling(temperature=0.0, max_tokens=16, stop=("\n",))
 """How a verdict is read as text: a label is one or two tokens, and prose shows itself by then."""
 
 
+FEW = 10
+"""Of fewer verdicts nothing is concluded about the judge."""
+
+
 class Ruling(NamedTuple):
     """A judge's verdict. `label` is None where it could not judge, for `reason`.
 
@@ -92,3 +96,14 @@ def read_label(labels: Sequence[str], text: str, refusal: str = "") -> Ruling:
             return Ruling(label, "", (), "text")
     prose = " ".join(text.split())
     return Ruling(None, f"the judge answered in prose: {prose!r}" if prose else "the judge said nothing", (), "text")
+
+
+def habit(alike: int, judged: int, what: str) -> dict[str, str]:
+    """A warning for a measurement's extras, where `alike` of the verdicts are, for what the judge says of everything.
+
+    The embedded default said "no" of 20 answers in 20, with 90 % of the probability on its labels: the interval around
+    such a figure tells of the judge's habit, and not of the answers.
+    """
+    if judged < FEW or alike < judged:
+        return {}
+    return {"warning": f"the judge {what} in all of {judged}: read some, to see whether it can tell them apart"}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from selfalign.errors import UserError
 from selfalign.evaluation.answering import PROMPT_FORMAT, ask, unanswered
-from selfalign.evaluation.judge import Ruling, rule
+from selfalign.evaluation.judge import Ruling, habit, rule
 from selfalign.evaluation.judge_prompts import judge_prompts
 from selfalign.evaluation.length_control import length_controlled
 from selfalign.evaluation.questions import load_questions
@@ -125,14 +125,15 @@ def summarise_pairs(outcomes: Sequence[Outcome], seed: int = 0, name: str = "pai
 def facts_of(judged: Sequence[Outcome]) -> dict[str, Any]:
     """Wins, ties, losses, what the judge's liking for a place did, and the prompt it read."""
     orders = [outcome.extra["orders"] for outcome in judged]
-    return {
+    by_place = sum(order in ([FIRST, FIRST], [SECOND, SECOND]) for order in orders)
+    return habit(by_place, len(judged), "prefers a place, whichever answer stands there,") | {
         "judge": judged[0].extra["judge"] if judged else "",
         "opponent": judged[0].extra["opponent"] if judged else "",
         "judged_by": sorted({by for outcome in judged for by in outcome.extra["judged_by"]}),
         "wins": sum(outcome.value == 1 for outcome in judged),
         "losses": sum(outcome.value == 0 for outcome in judged),
         "ties": sum(outcome.value == 0.5 for outcome in judged),
-        "ties_by_place": sum(order in ([FIRST, FIRST], [SECOND, SECOND]) for order in orders),
+        "ties_by_place": by_place,
         "mean_length_difference": mean([outcome.extra["length_difference"] for outcome in judged]),
         "judge_prompt": judge_prompts()[PROMPT].head,
     }

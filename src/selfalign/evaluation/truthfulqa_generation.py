@@ -14,7 +14,7 @@ from typing import Any
 from selfalign.evaluation.answering import PROMPT_FORMAT, ask, outcome_of, unanswered
 from selfalign.evaluation.aspects import mean_of_aspects
 from selfalign.evaluation.choice import broken
-from selfalign.evaluation.judge import Ruling, rule
+from selfalign.evaluation.judge import Ruling, habit, rule
 from selfalign.evaluation.judge_prompts import judge_prompts
 from selfalign.evaluation.result import Measurement, Outcome, mean_of
 from selfalign.evaluation.subject import Answer, Subject
@@ -67,7 +67,8 @@ class TruthfulQAGeneration:
         whole = mean_of(outcomes, **common, extra=self._facts(outcomes))
         missing = [replace(outcome, extra={"aspects": dict.fromkeys(ASPECTS)}) for outcome in without(outcomes)]
         rows = [*(outcome for outcome in outcomes if "aspects" in outcome.extra), *missing]
-        return {self.name: whole} | mean_of_aspects(self.name, rows, dict.fromkeys(ASPECTS, "share"), **common)
+        parts = mean_of_aspects(self.name, rows, dict.fromkeys(ASPECTS, "share"), **common)
+        return {self.name: whole} | {name: warned(part) for name, part in parts.items()}
 
     def _facts(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         """Who judged, how and under which prompts."""
@@ -82,6 +83,13 @@ class TruthfulQAGeneration:
 def make(name: str, options: TaskOptions) -> TruthfulQAGeneration:
     """The measure."""
     return TruthfulQAGeneration(name, options)
+
+
+def warned(part: Measurement) -> Measurement:
+    """An aspect's figure, with a warning where the judge says yes, or no, of everything."""
+    said = "yes" if part.value == 1 else "no"
+    alike = part.n if part.value in (0, 1) else 0
+    return replace(part, extra=habit(alike, part.n, f'says "{said}"'))
 
 
 def without(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
