@@ -240,9 +240,14 @@ def test_a_dry_run_ends_where_the_run_would(selfalign: Command, recipe: Path, un
     assert rows[: rows.index("total")] == ["stage", *(stage for stage in shown if stage != "report")]
 
 
-def test_a_dry_run_of_a_timed_run_changes_nothing(selfalign: Command, finished: Path, recipe: Path) -> None:
-    before = files(finished)
-    assert selfalign("run", recipe, "--out", finished, "--dry-run").code == 0
+def test_a_dry_run_of_a_timed_run_changes_nothing_and_is_refused_as_the_run_would_be(
+    selfalign: Command, finished: Path
+) -> None:
+    before, arguments = files(finished), (finished / "recipe.yaml", "--out", finished, "--dry-run")
+    assert selfalign("run", *arguments).code == 0
+    said = selfalign("run", *arguments, "--set", "seed=9")
+    assert (said.code, said.out) == (2, "")
+    assert "was made by other settings: seed was 0, now 9; topics has data" in said.err
     assert files(finished) == before
 
 

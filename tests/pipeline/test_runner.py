@@ -355,7 +355,20 @@ def test_a_stage_does_not_go_on_where_its_keys_would_be_others(tmp_path: Path, m
 def test_a_changed_constitution_is_refused(tmp_path: Path) -> None:
     run(small_recipe(tmp_path), tmp_path / "run", "topics")
     recipe = small_recipe(tmp_path, changes(("does no harm", "does no harm at all")))
-    with pytest.raises(UserError, match=r"other settings: constitution was .*; topics has data"):
+    with pytest.raises(UserError, match=r"settings: the text of constitution '.*small\.yaml' was changed; topics has"):
+        run(recipe, tmp_path / "run")
+
+
+def test_a_constitution_may_lie_elsewhere_if_it_says_the_same(tmp_path: Path) -> None:
+    run(small_recipe(tmp_path), tmp_path / "run", "topics")
+    (tmp_path / "moved").mkdir()
+    run(small_recipe(tmp_path / "moved"), tmp_path / "run", "instructions")
+    run(small_recipe(tmp_path / "moved"), tmp_path / "other", "instructions")
+    assert keys(tmp_path / "run") == keys(tmp_path / "other")
+    recipe = small_recipe(tmp_path, changes(("does no harm", "does no harm at all")))
+    with pytest.raises(
+        UserError, match=r"settings: constitution was '.*moved/small\.yaml', now '.*small\.yaml'; topics"
+    ):
         run(recipe, tmp_path / "run")
 
 
@@ -536,6 +549,18 @@ def test_a_full_disk_is_told_and_loses_nothing(
     assert saved <= set(keys(path))
     assert data_files(path) == data_files(plain)
     assert set(files(path)) == set(files(plain))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_that_finds_no_room_ends_no_run_and_shows_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "run" / "logs" / "run.log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to("/dev/full")
+    run(small_recipe(tmp_path), tmp_path / "run", "topics")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("topics: done in ")
 
 
 # ------------------------------------------------------------------------------------------------------ hostile text

@@ -33,13 +33,20 @@ def main(options: argparse.Namespace) -> int:
     path = Path(options.recipe)
     out = Path(options.out) if options.out else Path("runs") / path.stem
     overrides = [*options.set, *(["gate.on_failure=continue"] if options.keep_going else [])]
-    if options.dry_run:
-        from selfalign.pipeline.estimate import estimate, format_estimate
+    return (estimate_only if options.dry_run else execute)(path, overrides, out, options.until)
 
-        recipe = load_recipe(path, overrides)
-        print(format_estimate(estimate(recipe, out, last_stage(options.until, recipe)), recipe.price))
-        return 0
-    return execute(path, overrides, out, options.until)
+
+def estimate_only(path: Path, overrides: list[str], out: Path, until: str | None) -> int:
+    """What a run up to `until` would take. A UserError where it would be refused for what lies in `out`."""
+    from selfalign.constitution.loading import load_constitution
+    from selfalign.pipeline.estimate import estimate, format_estimate
+    from selfalign.pipeline.run_directory import RunDirectory
+
+    recipe = load_recipe(path, overrides)
+    last = last_stage(until, recipe)
+    RunDirectory(out).check(recipe, load_constitution(recipe.constitution, identity_name=recipe.identity_name))
+    print(format_estimate(estimate(recipe, out, last), recipe.price))
+    return 0
 
 
 def last_stage(until: str | None, recipe: Recipe) -> str:

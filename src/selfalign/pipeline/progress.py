@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -171,9 +171,23 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+class LogFile(logging.FileHandler):
+    """On a full disk the log gets holes: what stopped the run is told in one line, not under a traceback a log line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called where a line could not be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Leave the file; what is not written by now is not written."""
+        with suppress(OSError):
+            super().close()
+
+
 def log_to(path: str) -> logging.Handler:
     """Send the package's log, and the warnings of the libraries, to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(True)
     for name in LOGGED:

@@ -90,15 +90,16 @@ class RunDirectory:
         if not any(map(self.has_data, self.stages)):
             return
         old, new = flatten(load_recipe(self.path / "recipe.yaml")), flatten(recipe)
-        changed = [name for name in new if new[name] != old.get(name)]
-        if self.manifest["constitution"]["hash"] != digest:
+        changed = [name for name in new if new[name] != old.get(name) and name != "constitution"]
+        if self.manifest["constitution"]["hash"] != digest:  # what it says counts, not where it lies
             changed.append("constitution")
         for name in changed:
             stages = [stage for stage in self._in_the_way(name, recipe) if self.has_data(stage)]
             if stages:
-                was, now = old.get(name, "other text"), new.get(name, "changed text")
+                was, now = old.get(name), new[name]
+                said = f"{name} was {was!r}, now {now!r}" if was != now else f"the text of {name} {now!r} was changed"
                 raise UserError(
-                    f"{self.path} was made by other settings: {name} was {was!r}, now {now!r}; {stages[0]} has data",
+                    f"{self.path} was made by other settings: {said}; {stages[0]} has data",
                     f"put the setting back, or start another run: --out {self.path}-2",
                 )
 
