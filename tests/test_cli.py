@@ -160,6 +160,10 @@ def test_wrong_usage_exits_2_and_says_why(
         (["--set", "identity_name=2024-99-99"], "--set 'identity_name=2024-99-99': the value is not YAML"),
         (["--set", "sede=1"], "sede: unknown key; known here: base_model, constitution"),
         (["--set", "responses.attempts=0"], "responses.attempts: 0: input should be greater than or equal to 1"),
+        (
+            ["--set", "responses.temperature=yes"],
+            "responses.temperature: True: input should be a number, not true or false",
+        ),
         (["--set", "seed=4294967296"], "seed: 4294967296: input should be less than 4294967296"),
         (
             ["--until", "elaborate"],
@@ -188,7 +192,7 @@ def test_all_faults_of_a_recipe_are_told_at_once(selfalign: Command, tmp_path: P
     assert {line.split(":")[0].strip() for line in lines} == {
         "sede", "engine.kind", "responses.attempts", "responses.topp", "clone.lora_r",
     }  # fmt: skip
-    assert hint == f"  next: mend {path} and run the same command again"
+    assert hint == f"  next: mend {path} or the --set options and run the same command again"
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"\xff\xfe", b"identity_name: 2024-99-99", b"- 1"])

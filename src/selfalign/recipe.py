@@ -13,9 +13,12 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from selfalign.errors import UserError
 
@@ -32,9 +35,18 @@ EngineKind = Literal["embedded", "vllm", "openai", "ray", "scripted"]
 
 
 class Section(BaseModel):
-    """Base of every section: an unknown key is a fault, and so is a number that is not finite."""
+    """Base of every section: an unknown key is a fault, and so is a number that is not finite, or `yes` for one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes true for 1, and so would `temperature: yes` be."""
+        wanted = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and wanted in (int, float):
+            raise PydanticCustomError("number_type", "Input should be a number, not true or false")
+        return value
 
 
 def option(default: Any, meaning: str, *, affects_data: bool = True) -> Any:
@@ -409,7 +421,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UserError(f"{path} must hold a mapping of options, not {type(data).__name__}", f"mend {path}")
     for override in overrides or []:
         apply_override(data, override)
-    return validate_recipe(data, str(path))
+    return validate_recipe(data, str(path), f"mend {path}{' or the --set options' * bool(overrides)}")
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
@@ -430,15 +442,15 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: the value is not YAML", "put it in quotes") from fault
 
 
-def validate_recipe(data: dict[str, Any], source: str) -> Recipe:
-    """Raises a UserError that lists every fault."""
+def validate_recipe(data: dict[str, Any], source: str, remedy: str = "mend the recipe") -> Recipe:
+    """Raises a UserError that lists every fault, and what mends it."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as fault:
         lines = [f"  {describe_fault(error)}" for error in fault.errors()]
         count = f"{len(lines)} fault{'s' * (len(lines) != 1)}"
         raise UserError(
-            f"{source}: {count}\n" + "\n".join(lines), f"mend {source} and run the same command again"
+            f"{source}: {count}\n" + "\n".join(lines), f"{remedy} and run the same command again"
         ) from fault
 
 
