@@ -114,6 +114,7 @@ def test_a_users_own_file_takes_the_place_of_the_packaged_one(tmp_path: Path) ->
         ("questions: {mine: {one: ' '}}", "questions.mine.one: String should have at least 1 character"),
         ("question: {}", "questions: Field required"),
         ("questions: [", "not YAML"),
+        pytest.param("questions: " + "[" * 5_000, "not YAML: maximum recursion depth", id="deep"),
         ("", "the file: Input should be"),
     ],
 )

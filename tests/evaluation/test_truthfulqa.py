@@ -226,7 +226,13 @@ def test_a_question_asked_twice_counts_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "cannot be read"), ("[]", "no list of questions"), ('["a"]', "no list of questions")]
+    ("content", "said"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "no list of questions"),
+        ('["a"]', "no list of questions"),
+        pytest.param("[" * 200_000, "cannot be read: maximum recursion depth", id="deep"),
+    ],
 )
 def test_a_file_that_is_no_benchmark_is_said_to_be_none(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "mc_task.json").write_text(content, encoding="utf-8")

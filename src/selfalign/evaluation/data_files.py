@@ -76,7 +76,7 @@ def read_rows(file: Path) -> list[Row]:
     """The rows of a .json (a list, or `examples` of a mapping), .jsonl, .csv or .parquet file."""
     try:
         rows = READERS.get(file.suffix, read_json)(file)
-    except (ValueError, OSError, csv.Error) as fault:
+    except (ValueError, OSError, RecursionError, csv.Error) as fault:  # the third: brackets nested by thousands
         raise UserError(f"{file} cannot be read: {fault}", "download the file again") from fault
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{file} is no list of questions", "give the benchmark's own file")

@@ -66,7 +66,7 @@ def parse_questions(text: str, source: str) -> QuestionFile:
     form = "write it as `questions: {category: {name: question}}`"
     try:
         return QuestionFile.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, RecursionError) as fault:
         raise UserError(f"{source}: not YAML: {' '.join(str(fault).split())}", form) from fault
     except ValidationError as fault:
         raise UserError(f"{source}: {first_fault(fault.errors())}", form) from fault
