@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from selfalign.engines.embedded import attention as two_parts
@@ -18,6 +20,10 @@ from selfalign.engines.embedded.cache import SlotCache
 from selfalign.engines.embedded.gates import fuse_gates
 from selfalign.engines.embedded.kernel import Kernel, find_kernel
 from selfalign.engines.embedded.norms import replace_norms
+from selfalign.engines.embedded.packing import packed_linear
+from selfalign.engines.embedded.pairs import shared_pairs
+from selfalign.engines.embedded.parts import shared_part
+from selfalign.engines.embedded.rotations import NAME, replace_rotations
 from selfalign.engines.embedded.sampling import choose
 from tests.support.tiny import tiny_model
 
@@ -216,3 +222,91 @@ def test_a_norm_that_weighs_otherwise_is_left_alone() -> None:
     replace_norms(model)
     assert type(model.model.norm) is OtherRMSNorm
     assert type(model.model.layers[0].input_layernorm).__name__ == "FusedNorm"
+
+
+def pairs_kernel(dim: int, shared_by: int = 2) -> Kernel:
+    used = find_kernel(dim, shared_by, "torch.bfloat16", "cpu")
+    if used is None or not used.has_pairs:
+        pytest.skip("this processor multiplies no bfloat16 pairs (or whole tiles, which PyTorch's products use)")
+    return used
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 64])
+def test_a_replaced_rotation_gives_what_it_gave(dtype: torch.dtype, rows: int) -> None:
+    model = tiny_model().to(dtype)
+    layer, places = model.model.layers[0].self_attn, torch.arange(7, 7 + rows)[None]
+    hidden = torch.randn(1, rows, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    given = {"position_embeddings": model.model.rotary_emb(hidden, places), "attention_mask": None}
+    with torch.inference_mode():
+        expected = layer(hidden, **given)[0]
+        replace_rotations(model)
+        assert "forward" in vars(layer)
+        torch.testing.assert_close(layer(hidden, **given)[0], expected)
+
+
+@needs_compiler
+def test_only_the_layers_of_that_model_rotate_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = tiny_model(), tiny_model()
+    replace_rotations(model)
+    assert model.model.layers[0].self_attn.forward.__globals__[NAME] is not modeling_llama.apply_rotary_pos_emb
+    assert other.model.layers[0].self_attn.forward.__globals__[NAME] is modeling_llama.apply_rotary_pos_emb
+
+
+@needs_compiler
+def test_a_rotation_of_neighbours_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interleaved(query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Any:
+        def turned(x: torch.Tensor) -> torch.Tensor:
+            return x * cos[:, None] + torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2) * sin[:, None]
+
+        return turned(query), turned(key)
+
+    monkeypatch.setattr(modeling_llama, NAME, interleaved)
+    model = tiny_model()
+    replace_rotations(model)
+    assert not any("forward" in vars(layer.self_attn) for layer in model.model.layers)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6, 64, 241, 500])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_linear_layer_in_pairs_gives_what_it_gave(rows: int, biased: bool) -> None:
+    linear, used = torch.nn.Linear(90, 192, bias=biased).bfloat16(), pairs_kernel(16)
+    hidden = torch.randn(1, rows, 90, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.inference_mode():
+        found = packed_linear(linear, used)(hidden)
+        assert found.shape == (1, rows, 192)
+        torch.testing.assert_close(found.float(), linear.float()(hidden.float()), rtol=1e-2, atol=1e-2)
+
+
+def test_a_linear_layer_gives_a_row_the_same_bits_whatever_rows_are_beside_it() -> None:
+    layer = packed_linear(torch.nn.Linear(64, 128).bfloat16(), pairs_kernel(16))
+    hidden = torch.randn(1, 300, 64).bfloat16()
+    with torch.inference_mode():
+        whole = layer(hidden)
+        for row in (0, 5, 239, 240, 299):
+            assert torch.equal(layer(hidden[:, row : row + 1])[0, 0], whole[0, row])
+
+
+def test_a_width_that_pairs_cannot_hold_is_packed_otherwise() -> None:
+    hidden, linear = torch.randn(1, 3, 64).bfloat16(), torch.nn.Linear(64, 100).bfloat16()
+    with torch.inference_mode():
+        found = packed_linear(linear, pairs_kernel(16))(hidden)
+        torch.testing.assert_close(found.float(), linear.float()(hidden.float()), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(("dim", "shared_by"), [(64, 3), (16, 2), (80, 1), (128, 4)])
+@pytest.mark.parametrize("length", [1, 64, 200])
+@pytest.mark.parametrize("count", [1, 7, 64])
+def test_shared_keys_in_pairs_are_attended_to_alike(dim: int, shared_by: int, length: int, count: int) -> None:
+    used = pairs_kernel(dim, shared_by)
+    torch.manual_seed(0)
+    query = torch.randn(1, 3 * shared_by, count, dim).bfloat16() * dim**-0.5
+    keys, values = torch.randn(1, 3, dim, length).bfloat16(), torch.randn(1, 3, length, dim).bfloat16()
+    (pairs,) = shared_pairs([(keys, values)], used)
+    output, lse = used.share(query, pairs)
+    expected = shared_part(query.float(), keys.float(), values.float(), None, None)
+    torch.testing.assert_close(lse, expected.lse, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output.float(), expected.output, rtol=2e-2, atol=2e-2)
+    alone, _ = used.share(query[:, :, :1], pairs)
+    assert torch.equal(alone[:, :, 0], output[:, :, 0])  # whatever is asked beside it

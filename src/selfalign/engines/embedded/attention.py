@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from selfalign.engines.embedded.cache import SlotCache
 from selfalign.engines.embedded.kernel import Kernel, find_kernel
+from selfalign.engines.embedded.pairs import SharedPairs
 from selfalign.engines.embedded.parts import MASKED, Part, among_themselves, decoded_part, merge, shared_part
 from selfalign.errors import UserError
 
@@ -32,10 +33,14 @@ Kind = Literal["prefix", "own", "padded"]
 
 
 class Prefix(NamedTuple):
-    """A shared prefix: its length P in tokens, and per layer its keys [1, Hk, D, P] and values [1, Hk, P, D]."""
+    """A shared prefix: its length P in tokens, and per layer its keys [1, Hk, D, P] and values [1, Hk, P, D].
+
+    `pairs` are the same as a kernel reads them; none where no kernel does, or for what is used only once.
+    """
 
     length: int
     layers: Sequence[tuple[Tensor, Tensor]]
+    pairs: Sequence[SharedPairs] = ()
 
 
 class Padded(NamedTuple):
@@ -159,14 +164,18 @@ def two_part_attention(
     query = query * (scaling if scaling is not None else query.shape[-1] ** -0.5)
     kernel = find_kernel(query.shape[3], query.shape[1] // key.shape[1], str(query.dtype), query.device.type)
     inputs = Inputs(query, key, value, module.layer_idx, sliding_window, kernel)
-    shared = None
-    if two_part.prefix.length:
-        mask = two_part.mask("prefix", sliding_window, query)
-        shared_key, shared_value = two_part.prefix.layers[module.layer_idx]
-        shared = shared_part(query, shared_key, shared_value, mask, kernel)
+    shared = over_prefix(inputs, two_part) if two_part.prefix.length else None
     if kernel is not None and two_part.decoding:
         return by_kernel(kernel, inputs, shared, two_part), None
     return merge(own_part(inputs, two_part), shared).transpose(1, 2).contiguous(), None
+
+
+def over_prefix(inputs: Inputs, step: Step) -> Part:
+    """Over the shared keys, of all tokens."""
+    prefix, mask = step.prefix, step.mask("prefix", inputs.window, inputs.query)
+    if mask is None and inputs.kernel and prefix.pairs:
+        return Part(*inputs.kernel.share(inputs.query, prefix.pairs[inputs.layer]))
+    return shared_part(inputs.query, *prefix.layers[inputs.layer], mask, inputs.kernel)
 
 
 def by_kernel(kernel: Kernel, inputs: Inputs, shared: Part | None, step: Step) -> Tensor:

@@ -19,6 +19,7 @@ from selfalign.engines.embedded.memory import prepare_heap, return_freed_pages, 
 from selfalign.engines.embedded.norms import replace_norms
 from selfalign.engines.embedded.packing import pack_linears
 from selfalign.engines.embedded.prefixes import WORTH_SHARING, Prefixes, common_length
+from selfalign.engines.embedded.rotations import replace_rotations
 from selfalign.engines.embedded.row import Row
 from selfalign.engines.embedded.scoring import score_pairs
 from selfalign.engines.embedded.splitting import check_splittable
@@ -59,6 +60,7 @@ class EmbeddedEngine:
         pack_linears(self.model)
         replace_norms(self.model)
         fuse_gates(self.model)
+        replace_rotations(self.model)
         attention.register()
         check_splittable(self.model)
         self.ends = self.tokenization.end_ids(self.model.generation_config.eos_token_id)

@@ -1,4 +1,4 @@
-"""Attention, norm and sampling as C functions, compiled for the model at hand where there is a C compiler.
+"""A model's numbers by C functions, compiled for the model at hand where there is a C compiler.
 
 Nothing needs them: without a compiler, on a GPU or in another dtype PyTorch's operators do the same in more passes.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from selfalign.engines.embedded.cache import SlotCache
+    from selfalign.engines.embedded.pairs import SharedPairs
 
 SOURCES = sorted(Path(__file__).with_name("c").glob("*.[ch]"))
 FLAGS = (
@@ -34,6 +35,9 @@ FLAGS = (
 PATIENCE = 60
 """Seconds that a compiler may take; about one is usual."""
 
+BLOCK = 64
+"""Columns that the products of pairs make together, as in c/pairs.h."""
+
 Pointer, Long = ctypes.c_void_p, ctypes.c_long
 STRIDED = (Pointer, Long, Long)
 """A tensor [heads, rows, D]: its address and the strides of a head and a row."""
@@ -42,16 +46,23 @@ STRIDED = (Pointer, Long, Long)
 class Kernel:
     """The compiled functions for heads of one size and grouping, in one dtype."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, dim: int) -> None:
         library = ctypes.CDLL(str(file))
         self._attend, self._soften = library.attend, library.soften
-        self._normalise, self._gate, self._choose = library.normalise, library.gate, library.choose
-        for function in (self._attend, self._soften, self._normalise, self._gate, self._choose):
-            function.restype = None
+        self._normalise, self._rotate, self._gate = library.normalise, library.rotate, library.gate
+        self._choose, self._share, self._linear = library.choose, library.share, library.linear
+        for name in ("attend", "soften", "share", "normalise", "rotate", "gate", "linear", "choose"):
+            getattr(library, name).restype = None
+        library.has_pairs.restype = Long
+        self.has_pairs = bool(library.has_pairs()) and not has_tiles()
+        self.shares = self.has_pairs and dim % 16 == 0
         own = (*STRIDED * 3, Pointer, Pointer)
         self._soften.argtypes = (Long, Long, Pointer, Pointer)
         self._normalise.argtypes = (Long, Long, Pointer, Pointer, ctypes.c_float, Pointer)
+        self._rotate.argtypes = (Long, Long, *STRIDED, Pointer, Pointer, Pointer)
         self._gate.argtypes = (Long, Pointer, Pointer)
+        self._share.argtypes = (*(Long,) * 3, *(Pointer,) * 5)
+        self._linear.argtypes = (*(Long,) * 3, *(Pointer,) * 4)
         self._choose.argtypes = (Long, Long, Pointer, Long, *(Pointer,) * 4)
         self._attend.argtypes = (*(Long,) * 4, Pointer, *own, *STRIDED, Pointer, Long, Pointer)
 
@@ -82,6 +93,18 @@ class Kernel:
             output.data_ptr(),
         )
 
+    def share(self, query: Tensor, shared: SharedPairs) -> tuple[Tensor, Tensor]:
+        """Attention of queries [1, H, N, D] over the keys that all share: [1, H, N, D], log-sum-exp [1, H, N]."""
+        import torch
+
+        query = query.contiguous()
+        _, heads, count, _ = query.shape
+        output, lse = torch.empty_like(query), torch.empty((1, heads, count), dtype=torch.float32)
+        kv_heads = len(shared.keys)
+        addresses = [tensor.data_ptr() for tensor in (query, shared.keys, shared.values, output, lse)]
+        self._share(kv_heads, heads // kv_heads * count, shared.length, *addresses)
+        return output, lse
+
     def soften(self, scores: Tensor) -> Tensor:
         """Scores [..., S] -> their softmax, in place; their log-sum-exp [...] in float32."""
         import torch
@@ -99,11 +122,29 @@ class Kernel:
         self._normalise(rows, width, hidden.data_ptr(), weight.data_ptr(), epsilon, output.data_ptr())
         return output
 
+    def rotate(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotary position embedding of [1, heads, N, D] by cos and sin [1, N, D], as new heads side by side."""
+        import torch
+
+        _, count, rows, dim = heads.shape
+        rotated = torch.empty((1, count, rows, dim), dtype=heads.dtype)
+        cos, sin = cos.contiguous(), sin.contiguous()
+        self._rotate(count, rows, *strided(heads), cos.data_ptr(), sin.data_ptr(), rotated.data_ptr())
+        return rotated
+
     def gate(self, gate: Tensor, up: Tensor) -> Tensor:
         """silu(gate) * up of two tensors of one shape, written over `gate` where that is contiguous."""
         gate, up = gate.contiguous(), up.contiguous()
         self._gate(gate.numel(), gate.data_ptr(), up.data_ptr())
         return gate
+
+    def linear(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """A linear layer on [..., in] by a weight in pairs [out / BLOCK, in / 2, BLOCK, 2]: [..., out]."""
+        hidden, (width, out) = hidden.contiguous(), (2 * weight.shape[1], len(weight) * BLOCK)
+        output = hidden.new_empty(*hidden.shape[:-1], out)
+        addresses = (hidden.data_ptr(), weight.data_ptr(), None if bias is None else bias.data_ptr(), output.data_ptr())
+        self._linear(hidden.numel() // width, width, out, *addresses)
+        return output
 
     def choose(self, logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
         """A token of each row of logits [B, V], float32 or of the model: [B]. Temperature 0 takes the likeliest."""
@@ -114,6 +155,13 @@ class Kernel:
         is_float = logits.dtype == torch.float32
         self._choose(*logits.shape, logits.data_ptr(), is_float, *(tensor.data_ptr() for tensor in columns))
         return chosen
+
+
+def has_tiles() -> bool:
+    """Whether the processor multiplies whole tiles (AMX), which PyTorch's own products use and ours do not."""
+    import torch
+
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def kernel_of(model: Any) -> Kernel | None:
@@ -146,7 +194,7 @@ def find_kernel(dim: int, groups: int, dtype: str, device: str) -> Kernel | None
     try:
         if not file.exists():
             build(compiler, definitions, file)
-        return Kernel(file)
+        return Kernel(file, dim)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from selfalign.engines.embedded.attention import Padded, Prefix, Step
 from selfalign.engines.embedded.cache import SlotCache, key_shape
+from selfalign.engines.embedded.kernel import kernel_of
 from selfalign.engines.embedded.numerics import check_finite
+from selfalign.engines.embedded.pairs import shared_pairs
 
 BLOCK = 256
 """Tokens of a block: enough for matrix products at full speed, and no more than that is computed twice."""
@@ -64,7 +66,7 @@ class Prefixes:
         with torch.inference_mode():
             for start in range(done, len(ids), BLOCK):
                 self._compute_block(ids, start, min(start + BLOCK, len(ids)), layers)
-        return Prefix(len(ids), layers)
+        return Prefix(len(ids), layers, shared_pairs(layers, kernel_of(self.model)))
 
     def _copy_common(self, ids: tuple[int, ...], layers: Sequence[tuple[Any, Any]]) -> int:
         """Take over the whole blocks that a kept prefix has in common; their length in tokens."""
