@@ -123,6 +123,23 @@ def test_a_number_that_is_not_finite_is_refused(write, text, name):
     assert "finite number" in message
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("seed: 1\ntopics: {per_type: 2}\nseed: 2", "the key 'seed' stands twice in line 3, column 1: seed: 2 ^"),
+        ("topics:\n  per_type: 2\n  per_type: 3", "the key 'per_type' stands twice in line 3, column 3: per_type: 3 ^"),
+    ],
+)
+def test_a_key_that_stands_twice_is_told_with_its_line(write, text, place):
+    path = write(text)
+    said = fault_of(path).message
+    assert said == f"{path} is not YAML: {place}"
+
+
+def test_keys_that_only_look_alike_are_two(write):
+    assert load_recipe(write("responses: {logit_bias: {x: 1.0, X: 2.0}}")).responses.logit_bias == {"x": 1.0, "X": 2.0}
+
+
 def test_one_fault_is_counted_as_one(write):
     assert ": 1 fault\n" in fault_of(write("seed: -1")).message
 

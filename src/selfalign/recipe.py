@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from yaml.constructor import ConstructorError
 
 from selfalign.errors import UserError
 
@@ -409,14 +410,28 @@ class Recipe(Section):
     price: PriceOptions = option(PriceOptions(), "what tokens and time are charged", affects_data=False)
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Takes no key twice: of two sections of one name PyYAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As PyYAML makes it."""
+        known: set[tuple[str, str]] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in known:
+                raise ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            known.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe and apply `a.b=c` overrides. All faults are told at once: path, value and what is allowed."""
     if not path.is_file():
         raise UserError(f"no recipe at {path}", "selfalign run recipes/demo.yaml")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader) or {}
     except (yaml.YAMLError, ValueError) as fault:  # ValueError: not UTF-8, or a date such as 2024-99-99
-        raise UserError(f"{path} is not YAML: {' '.join(str(fault).split())}", f"mend {path}") from fault
+        said = " ".join(str(fault).replace('in "<unicode string>", ', "in ").split())
+        raise UserError(f"{path} is not YAML: {said}", f"mend {path}") from fault
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of options, not {type(data).__name__}", f"mend {path}")
     for override in overrides or []:
