@@ -122,7 +122,7 @@ class RecordFile(Sequence[Record]):
         try:
             return Record.from_json(line.decode())
         except (ValueError, TypeError, KeyError) as fault:
-            raise not_a_record(self.path, number + 1, fault) from fault
+            raise not_a_record(self.path, number + 1, line, fault) from fault
 
 
 class Chosen(Sequence[Record]):
@@ -191,4 +191,4 @@ def key_lines(path: Path) -> Iterator[tuple[str, int]]:
             try:
                 yield key_of(line), len(line)
             except (ValueError, TypeError, KeyError) as fault:
-                raise not_a_record(path, number, fault) from fault
+                raise not_a_record(path, number, line, fault) from fault

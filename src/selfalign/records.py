@@ -148,12 +148,15 @@ def read_records(path: Path) -> Iterator[Record]:
             try:
                 yield Record.from_json(line.decode())
             except (ValueError, TypeError, KeyError) as fault:
-                raise not_a_record(path, number, fault) from fault
+                raise not_a_record(path, number, line, fault) from fault
 
 
-def not_a_record(path: Path, number: int, fault: Exception) -> UserError:
-    """What is said of a broken line, `number` counted from 1."""
-    return UserError(f"{path}:{number} is not a record: {fault}", "restore the file from a backup, or remove that line")
+def not_a_record(path: Path, number: int, line: bytes, fault: Exception) -> UserError:
+    """What is said of a broken line, `number` counted from 1. One without its end may be half written, or was torn."""
+    hint = "restore the file from a backup, or remove that line"
+    if not line.endswith(b"\n"):
+        hint = f"where its stage is not done, the same selfalign run cuts it off and goes on; else {hint}"
+    return UserError(f"{path}:{number} is not a record: {fault}", hint)
 
 
 def key_of(line: bytes) -> str:

@@ -20,6 +20,7 @@ from selfalign.evaluation.ablation import WHOLE, Side, compared
 from selfalign.pipeline import ablation, runner
 from selfalign.pipeline.ablation_loss import rows_without, whole_rows
 from selfalign.pipeline.decontaminate import Sieve
+from selfalign.pipeline.drive import Generation
 from selfalign.pipeline.manifest import StageName
 from selfalign.pipeline.run_directory import RunDirectory
 from selfalign.pipeline.training import stage_dataset
@@ -128,6 +129,22 @@ def test_another_sample_would_be_mixed_with_the_first(folder: Path, capsys: pyte
     ablate(folder, "--drop-principle", "2")
     assert ablate(folder, "--drop-principle", "2", "--sample", "3") == 2
     assert "on another sample\n  next: put them back, or make it anew: rm -r " in capsys.readouterr().err
+
+
+def test_what_a_killed_ablation_wrote_is_of_its_own_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Generation, "_count", killed)  # its first records are written, and not counted
+        with pytest.raises(Killed):
+            ablate(folder, "--drop-principle", "1")
+    assert list(read_records(folder / "run/ablations/principle-1/responses.jsonl"))
+    assert ablate(folder, "--drop-principle", "1", "--sample", "3") == 2
+    assert ablate(folder, "--drop-principle", "1") == 0
 
 
 @pytest.mark.parametrize(

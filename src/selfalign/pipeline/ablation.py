@@ -119,6 +119,7 @@ class Ablation:
         try:
             stage = self.stage(engine, sample)
             state = self.state(content_hash([stage.context.settings_hash, stage.thinks, [r.key for r in sample]]))
+            self.save(state)  # before the first record: what is there is of these settings and no others
             store = RecordStore(self.folder / "responses.jsonl", self.folder / "rejected" / "responses.jsonl")
             progress = Progress(stage.name, stage.goal, len(store.accepted))
             try:
