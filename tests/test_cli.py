@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from selfalign.cli.doctor import EXTRAS
 from selfalign.cli.main import COMMANDS, main
 from selfalign.pipeline.manifest import STAGES
 from selfalign.records import Record
@@ -96,6 +97,7 @@ def python(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]
 def test_help_answers_at_once_for_every_command() -> None:
     code = f"""
 import sys
+from selfalign.cli.doctor import EXTRAS
 from selfalign.cli.main import COMMANDS, main
 for arguments in [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]:
     try:
@@ -383,7 +385,9 @@ def test_models_and_doctor_answer_without_a_run(
     assert "smollm2-135m" in said.out and "runs here:  none" in said.out
     said = selfalign("doctor")
     assert said.code == 0
-    assert {line.split()[0] for line in said.out.splitlines()} >= {"machine", "versions", "computes", "default"}
+    heads = [line.split()[0] for line in said.out.splitlines()]
+    assert set(heads) == {"machine", "versions", "computes", "compiler", "default", "extra"}
+    assert heads.count("extra") == len(EXTRAS)
     assert files(tmp_path) == {}
 
 
@@ -475,6 +479,22 @@ def test_samples_that_cannot_be(selfalign: Command, finished: Path, recipe: Path
     said = selfalign("samples", tmp_path / "run", "--stage", "topics")
     assert said.code == 2
     assert "topics.jsonl:" in said.err and "is not a record" in said.err
+
+
+def test_doctor_tells_what_is_missing_and_how_to_have_it(selfalign: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfalign.cli.doctor.EXTRAS", {"ray": (("ray_that_is_not_there",), "engine: ray")})
+    monkeypatch.setenv("CC", "cc-that-is-not-there")
+    said = selfalign("doctor")
+    assert said.code == 0
+    assert "extra       ray (engine: ray) without ray_that_is_not_there: pip install 'selfalign[ray]'" in said.out
+    assert "compiler    no cc-that-is-not-there: on a CPU the embedded engine takes PyTorch's operators" in said.out
+
+
+def test_the_extras_that_doctor_knows_are_those_of_the_package() -> None:
+    import tomllib
+
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(EXTRAS) == set(declared) - {"demo", "dev"}
 
 
 def test_a_report_is_written_for_an_unfinished_run_too(selfalign: Command, recipe: Path, tmp_path: Path) -> None:

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import shutil
+
+EXTRAS = {
+    "serve": (("fastapi", "uvicorn", "gradio"), "selfalign serve"),
+    "gguf": (("sentencepiece", "xllamacpp"), "weights to-gguf and parity"),
+    "report": (("spacy", "en_core_web_sm"), "a parser for the report's verbs"),
+    "vllm": (("vllm",), "engine: vllm"),
+    "ray": (("ray",), "engine: ray, launch slurm"),
+    "novelty": (("datasketch", "sentence_transformers"), "novelty: minhash or embedding"),
+    "qlora": (("bitsandbytes",), "method: qlora"),
+}
+"""Extra -> what it imports, and what it is for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +38,35 @@ def main(options: argparse.Namespace) -> int:
         return 1
     device = pick_device()
     print(f"computes    on {device.type} in {str(pick_dtype('auto', device)).removeprefix('torch.')}")
+    print(f"compiler    {compiler()}")
     try:
         print(f"default     {default_gguf().name}")
     except UserError:
         print(f"default     not installed: {INSTALL_DEFAULT}")
+    print("\n".join(extras()))
     return 0
+
+
+def compiler() -> str:
+    """Whether the embedded engine can compile its functions for this processor."""
+    name = os.environ.get("CC", "cc")
+    if path := shutil.which(name):
+        return f"{path}: the embedded engine compiles its functions for this processor"
+    return f"no {name}: on a CPU the embedded engine takes PyTorch's operators, which are slower; install a C compiler"
+
+
+def extras() -> list[str]:
+    """One line an extra: there, or what it lacks, what that is for, and how to have it."""
+    lines = []
+    for name, (modules, purpose) in EXTRAS.items():
+        absent = [module for module in modules if importlib.util.find_spec(module) is None]
+        state = f"without {', '.join(absent)}: {remedy(name, absent)}" if absent else "installed"
+        lines.append(f"extra       {name} ({purpose}) {state}")
+    return lines
+
+
+def remedy(extra: str, absent: list[str]) -> str:
+    """The command that installs what an extra lacks."""
+    from selfalign.report.verbs import INSTALL
+
+    return INSTALL if "en_core_web_sm" in absent else f"pip install 'selfalign[{extra}]'"
