@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,8 @@ def test_the_base_under_an_adapter_judges_it_where_nobody_else_is_named(adapter:
     base = str(adapter.parent / "base")
     assert judge_of(options(model=str(adapter)), ["truthfulqa-generation"]) == base
     assert judge_of(options(model=str(adapter)), ["pairwise"]) == base
-    assert judge_of(options(model=str(adapter), judge="other"), ["pairwise"]) == "other"
+    other = str(shutil.copytree(base, adapter.parent / "other"))
+    assert judge_of(options(model=str(adapter), judge=other), ["pairwise"]) == other
     assert judge_of(options(model=str(adapter)), ["form", "truthfulqa-mc1"]) == ""
 
 
@@ -110,6 +112,21 @@ def test_a_model_without_a_base_judges_its_own_truth_and_not_its_own_victory(ada
     with pytest.raises(UserError, match="no second model") as fault:
         judge_of(options(model=base), ["pairwise"])
     assert "--judge MODEL" in fault.value.hint
+    with pytest.raises(UserError, match="the judge is that very model"):
+        judge_of(options(model=base, judge=base), ["pairwise"])
+    assert judge_of(options(model=base, judge=base), ["truthfulqa-generation"]) == base
+    assert judge_of(options(model=base, judge=base, judge_url="http://127.0.0.1:1/v1"), ["pairwise"]) == base
+
+
+def test_the_base_of_a_run_judges_it_where_all_weights_were_trained_too(adapter: Path, tmp_path: Path) -> None:
+    base = adapter.parent / "base"
+    (tmp_path / "run.json").write_text(json.dumps({"base_model": str(base)}))
+    shutil.copytree(base, tmp_path / "models" / "final")
+    assert judge_of(options(model=str(tmp_path)), ["pairwise"]) == str(base)
+
+
+def test_a_judge_is_not_loaded_where_nothing_is_judged() -> None:
+    assert judge_of(options(judge="other"), ["form"]) == ""
 
 
 def test_a_judges_server_needs_its_models_name() -> None:

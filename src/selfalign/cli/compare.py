@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfalign.cli.eval import add_measuring_arguments, check, open_named, settings, split_tasks, task_options
-from selfalign.cli.judges import open_judge
+from selfalign.cli.judges import has_weights, open_judge
 
 if TYPE_CHECKING:
     from selfalign.constitution.schema import Constitution
@@ -77,8 +77,7 @@ def participants(options: argparse.Namespace) -> list[Variant]:
     """Everyone; models are told apart by their weights where the engine has any."""
     from selfalign.evaluation.variants import variants_of, weights_of
 
-    has_weights = options.engine in ("embedded", "vllm")
-    return variants_of(options.models, weights_of if has_weights else str)
+    return variants_of(options.models, weights_of if has_weights(options) else str)
 
 
 def measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,22 +22,42 @@ def judge_of(options: argparse.Namespace, names: Sequence[str]) -> str:
 
     A model never wins against itself: `pairwise` without a second model is a UserError.
     """
-    from selfalign.engines.embedded.loading import resolve_model
     from selfalign.errors import UserError
     from selfalign.evaluation.task import TASKS
 
-    if options.judge or not any(name in TASKS and TASKS[name].judged for name in names):
-        return options.judge or ""
-    if options.judge_url:
+    if options.judge_url and not options.judge:
         raise UserError("--judge-url says where the judge is, and not which model it is", "add --judge MODEL")
-    source = resolve_model(options.model) if options.engine in ("embedded", "vllm") else None
-    base = source.base if source and source.adapter else ""
-    if "pairwise" in names and not base:
+    if not any(name in TASKS and TASKS[name].judged for name in names):
+        return ""
+    judge: str = options.judge or (own_base(options.model) if has_weights(options) else "")
+    if "pairwise" in names and (not judge or is_itself(options, judge)):
+        why = "the judge is that very model" if judge else "it has no base"
         raise UserError(
-            f"pairwise: there is no second model to hold {options.model} against, since it has no base",
-            f"selfalign eval {options.model} --tasks pairwise --judge MODEL",
+            f"pairwise: there is no second model to hold {options.model} against, since {why}",
+            f"selfalign eval {options.model} --tasks pairwise --judge {'OTHER_' * bool(judge)}MODEL",
         )
-    return base
+    return judge
+
+
+def own_base(model: str) -> str:
+    """What a run began with, or what an adapter stands on; empty for anything else."""
+    from selfalign.evaluation.variants import base_of, base_under, is_run
+
+    return base_of(Path(model)) if is_run(model) else base_under(model)
+
+
+def has_weights(options: argparse.Namespace) -> bool:
+    """Whether models are told apart by their weights, not by their names."""
+    return options.engine in ("embedded", "vllm")
+
+
+def is_itself(options: argparse.Namespace, judge: str) -> bool:
+    """Whether the judge is the evaluated model; one on a server of its own is taken for another."""
+    from selfalign.evaluation.variants import weights_of
+
+    if options.judge_url:
+        return False
+    return weights_of(judge) == weights_of(options.model) if has_weights(options) else judge == options.model
 
 
 def open_judge(options: argparse.Namespace, judge: str) -> Engine:
