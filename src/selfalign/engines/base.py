@@ -84,6 +84,12 @@ class Completion:
     tokens: Tokens
     refusal: str = ""
 
+    def __post_init__(self) -> None:
+        """Half a surrogate pair, which a server's JSON can say and no file can hold, becomes U+FFFD."""
+        if not self.text.isascii():
+            whole = self.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            object.__setattr__(self, "text", whole)
+
     @classmethod
     def refused(cls, key: str, reason: str) -> Completion:
         """The completion of a request that cannot be taken."""
