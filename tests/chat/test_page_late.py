@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,10 +11,14 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+import httpx
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from selfalign.chat.page.late import Late
+from selfalign.chat.server.listening import open_socket, server_of
+from tests.support.listening import until
 
 told: list[str] = []
 
@@ -67,3 +72,40 @@ def test_without_its_page_the_server_goes_on(caplog: pytest.LogCaptureFixture) -
         assert client.get("/").status_code == 500
         assert client.get("/readyz").json() == "ready"
     assert "there is no page" in caplog.text
+
+
+def page_that_stays_open() -> FastAPI:
+    """Its stream ends when it is told that the server stops, as Gradio's heartbeats do."""
+    app, stops = FastAPI(), asyncio.Event()
+
+    async def heartbeat() -> AsyncIterator[str]:
+        yield "alive\n"
+        await stops.wait()
+
+    app.add_api_route("/heartbeat", lambda: StreamingResponse(heartbeat()))
+    app.state.leave = stops.set
+    return app
+
+
+def test_a_server_that_stops_does_not_wait_for_open_pages() -> None:
+    late = Late(page_that_stays_open)
+    app = server(late)
+    app.state.leave = late.leave
+    listening = open_socket("127.0.0.1", 0)
+    running = server_of(app)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    with httpx.stream("GET", f"http://127.0.0.1:{listening.getsockname()[1]}/heartbeat", timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "alive"
+        running.should_exit = True
+        assert list(lines) == []
+    assert until(lambda: not thread.is_alive())
+
+
+def test_a_server_may_stop_before_its_page_is_there() -> None:
+    Late(page).leave()
+    late = Late(page)
+    with TestClient(server(late)) as client:
+        assert client.get("/").json() == "the page"
+        late.leave()

@@ -35,11 +35,11 @@ HELLO: list[Any] = [{"role": "user", "content": "Name three colours."}]
 class Served:
     """A server of a run that was made up: a random base and two random adapters."""
 
-    def __init__(self, run: Path, log: Path) -> None:
+    def __init__(self, run: Path, log: Path, *flags: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
-        arguments = [str(run), "--port", str(self.port), "--dtype", "float32", "--no-page", "--queue", "100"]
+        arguments = [str(run), "--port", str(self.port), "--dtype", "float32", "--queue", "100", *flags]
         command = [sys.executable, "-m", "selfalign", "serve", *arguments]
         with log.open("wb") as errors:
             self.process = subprocess.Popen(command, stderr=errors)
@@ -91,7 +91,7 @@ def make_run(path: Path) -> Path:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("serve")
-    server = Served(make_run(folder / "run"), folder / "serve.log")
+    server = Served(make_run(folder / "run"), folder / "serve.log", "--no-page")
     try:
         server.wait()
         yield server
@@ -172,7 +172,7 @@ def test_slow_and_silent_connections_are_closed_and_everyone_else_is_served(serv
 
 
 def test_a_stop_finishes_streams_before_the_process_ends(tmp_path: Path) -> None:
-    server = Served(make_run(tmp_path / "run"), tmp_path / "serve.log")
+    server = Served(make_run(tmp_path / "run"), tmp_path / "serve.log", "--no-page")
     try:
         server.wait()
         stream = server.client().chat.completions.create(
@@ -183,5 +183,20 @@ def test_a_stop_finishes_streams_before_the_process_ends(tmp_path: Path) -> None
         chunks = list(stream)
         assert chunks[-1].usage.completion_tokens > 0
         assert server.process.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    finally:
+        server.stop()
+
+
+def test_a_page_that_is_open_in_a_browser_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+    server = Served(make_run(tmp_path / "run"), tmp_path / "serve.log")
+    try:
+        server.wait()
+        assert httpx.get(server.url, timeout=STARTING).status_code == 200
+        with httpx.stream("GET", f"{server.url}/gradio_api/heartbeat/abc", timeout=ANSWERING) as heartbeat:
+            lines = heartbeat.iter_lines()  # whose end would close the connection
+            assert "ALIVE" in next(lines)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(50) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)  # 60 s where it waits
+        assert "Traceback" not in server.log.read_text()
     finally:
         server.stop()

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from selfalign.chat.server.listening import take_leave
+
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ class Late:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._made: asyncio.Future[ASGIApp] | None = None
+        self._made: asyncio.Future[Any] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -37,7 +39,7 @@ class Late:
             closing.set()
             await task
 
-    async def _live(self, made: asyncio.Future[ASGIApp], closing: asyncio.Event) -> None:
+    async def _live(self, made: asyncio.Future[Any], closing: asyncio.Event) -> None:
         try:
             app = await asyncio.to_thread(self._make)
             async with app.router.lifespan_context(app):
@@ -48,6 +50,11 @@ class Late:
             if not made.done():
                 made.set_exception(fault)
                 made.exception()  # seen: who never asks for the page shall not be told again
+
+    def leave(self) -> None:
+        """The server is about to stop."""
+        if self._made and self._made.done() and not self._made.exception():
+            take_leave(self._made.result())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on as soon as there is somebody to take it."""

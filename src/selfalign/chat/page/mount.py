@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def mount_page(app: FastAPI, service: Service, max_tokens: int = LONGEST) -> Fas
             yield state
 
     app.router.lifespan_context = lifespan
+    app.state.leave = late.leave
     app.mount("/", Guarded(late))
     return app
 
@@ -77,7 +79,15 @@ def page_app(service: Service, max_tokens: int) -> FastAPI:
         css=(here / "page.css").read_text(encoding="utf-8"),
         head=f"<style>{(here / 'around.css').read_text(encoding='utf-8')}</style>",
     )
+    mounted.state.leave = partial(end_heartbeats, mounted)
     return mounted
+
+
+def end_heartbeats(mounted: FastAPI) -> None:
+    """Every open page holds a stream by which Gradio knows that it is there: a server that stops would wait for it."""
+    for route in mounted.routes:
+        if stopped := getattr(getattr(route, "app", None), "stop_event", None):
+            stopped.set()
 
 
 def theme() -> Any:

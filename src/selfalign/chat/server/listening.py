@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from selfalign.errors import UserError
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
 HEAD_SECONDS = 10.0
@@ -95,9 +96,19 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 def listen(app: FastAPI, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; streams that run then are finished."""
+    raise_file_limit()
+    server_of(app).run(sockets=[listening])
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """Uvicorn's server, which lets the application take its leave before it waits for the streams to end."""
     import uvicorn
 
-    raise_file_limit()
+    class Leaving(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            take_leave(app)
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         http=impatient_protocol(),
@@ -107,7 +118,14 @@ def listen(app: FastAPI, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return Leaving(config)
+
+
+def take_leave(app: FastAPI) -> None:
+    """Call `app.state.leave`, where there is one: it ends those streams that nobody else would."""
+    leave = getattr(app.state, "leave", None)
+    if leave:
+        leave()
 
 
 def raise_file_limit() -> None:
