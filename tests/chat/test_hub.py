@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.chat.server.hub import from_thread, open_service
+from selfalign.chat.server.hub import from_thread, model_name, open_service
 from selfalign.engines.embedded import batcher
 from selfalign.engines.embedded.batcher import EmbeddedBatcher
 from tests.support.tiny import tiny_model_dir
@@ -31,3 +31,10 @@ def test_the_thread_that_loaded_a_model_has_ended(tmp_path: Path, monkeypatch: p
 def test_what_loading_raises_is_raised() -> None:
     with pytest.raises(ValueError, match="no such thing"):
         from_thread(lambda: int("no such thing"))
+
+
+def test_a_model_is_called_as_its_directory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "final").mkdir()
+    monkeypatch.chdir(tmp_path / "final")
+    assert [model_name(name) for name in (".", "./", "../final/", "..")] == ["final"] * 3 + [tmp_path.name]
+    assert model_name("Qwen/Qwen3-0.6B-Base") == "Qwen3-0.6B-Base"

@@ -48,7 +48,7 @@ def open_service(
         name, default = BASE, list(adapters)[-1] if adapters else BASE
     else:
         batcher = load(resolve_model(model))
-        name = default = Path(model).name
+        name = default = model_name(model)
     return Service(batcher, models_on(batcher, name, rules, style), default, **limits)
 
 
@@ -96,6 +96,12 @@ def models_on(batcher: Batcher, name: str, constitution: Constitution, style: St
     chat_format = batcher.chat_format(constitution.style(style))
     tuned = [ServedModel(adapter, chat_format, adapter) for adapter in batcher.adapters if adapter]
     return [ServedModel(name, chat_format), under_principles(name, chat_format, constitution), *tuned]
+
+
+def model_name(model: str) -> str:
+    """What one model is served as: the last part of its Hub id or path; `.` and `..` as their directory is called."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def is_run(path: Path) -> bool:

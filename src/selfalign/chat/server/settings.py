@@ -14,7 +14,7 @@ class Settings(NamedTuple):
     api_key: str = ""
     """What clients must send; empty lets everyone in."""
     rate: float = 0.0
-    """Requests a minute of one client (its key or address); 429 beyond."""
+    """Requests a minute of one client (its address); 429 beyond."""
     total_rate: float = 0.0
     """Requests a minute of all clients."""
     max_body: int = 2 * 2**20
@@ -32,4 +32,4 @@ class Settings(NamedTuple):
     origins: tuple[str, ...] = ()
     """Other origins whose pages may call this server (CORS); none unless named."""
     log_text: bool = False
-    """Whether messages and answers go into the log."""
+    """Whether messages go into the log."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from selfalign.chat.server.hub import BASE, is_run, run_adapters, run_base
+from selfalign.chat.server.hub import BASE, is_run, model_name, run_adapters, run_base
 from selfalign.constitution.chat_format import ChatFormat
 from selfalign.constitution.loading import load_constitution
 from selfalign.engines.embedded.loading import Source, cache_directory, load_tokenizer, resolve_model
@@ -82,8 +82,8 @@ def find_served(model: str) -> Served:
         return Served(run_base(path, adapters), BASE, adapters)
     source = resolve_model(model)
     if source.adapter:
-        return Served(source._replace(adapter=None), BASE, {path.name: source.adapter.resolve()})
-    return Served(source, path.name, {})
+        return Served(source._replace(adapter=None), BASE, {model_name(model): source.adapter.resolve()})
+    return Served(source, model_name(model), {})
 
 
 def template_file(served: Served, options: argparse.Namespace) -> Path:
