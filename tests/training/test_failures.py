@@ -117,6 +117,27 @@ def test_a_tokenizer_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
         train(tmp_path / "base", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("model.safetensors", None, "no file named model.safetensors"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "header"),
+        ("config.json", b"{", "config file at"),
+        ("config.json", b'{"model_type": "nope"}', "model type `nope`"),
+        ("tokenizer.json", None, "tokenizer"),
+    ],
+)
+def test_a_base_that_cannot_be_read_is_one_line(tmp_path: Path, file: str, content: bytes | None, reason: str) -> None:
+    base = tiny_model_dir(tmp_path / "base")
+    (base / file).unlink()
+    if content:
+        (base / file).write_bytes(content)
+    with pytest.raises(UserError, match=reason) as caught:
+        train(base, tmp_path / "out")
+    assert caught.value.message.startswith(f"cannot load the base model {base}: ")
+    assert len(caught.value.message.splitlines()) == 1
+
+
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfalign.training.trackers.find_spec", lambda name: None if name == "trackio" else object())
     with pytest.raises(UserError, match="report_to: trackio is not installed") as caught:

@@ -26,6 +26,30 @@ def local_directory(base_model: Path | str) -> str:
     return str(path)
 
 
+@contextmanager
+def readable(base: str) -> Iterator[None]:
+    """What transformers says of files that are missing, truncated or of another kind becomes a UserError."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError, UnpicklingError) as fault:
+        reason = next(iter(str(fault).strip().splitlines()), type(fault).__name__)
+        raise UserError(
+            f"cannot load the base model {base}: {reason}", "download it again; selfalign models", 1
+        ) from fault
+
+
+def load_tokenizer(base: str) -> Any:
+    """The tokenizer of the directory `base`."""
+    from transformers import AutoTokenizer
+
+    with readable(base):
+        return AutoTokenizer.from_pretrained(base)
+
+
 def compute_dtype(dtype: str) -> torch.dtype:
     """What matrix products are computed in. `auto` is bfloat16 where the CPU or GPU computes in it, else float32."""
     if dtype not in ("auto", "float32", "bfloat16"):
@@ -53,7 +77,8 @@ def load_base(base: str, dtype: torch.dtype, method: str = "lora") -> Any:
     if method == "full" or (on_cpu and sharded()):
         dtype = torch.float32
     settings: dict[str, Any] = quantized(dtype) if method == "qlora" else {}
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **settings)
+    with readable(base):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **settings)
     if on_cpu and dtype == torch.bfloat16:
         multiply_in_bfloat16(model)
     return model

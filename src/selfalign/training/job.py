@@ -15,7 +15,7 @@ from typing import Any, overload
 from selfalign.constitution.chat_format import ChatFormat, Row
 from selfalign.recipe import TrainingOptions
 from selfalign.records import Message, write_atomically
-from selfalign.training.base_model import local_directory
+from selfalign.training.base_model import load_tokenizer, local_directory
 from selfalign.training.build import TokenizedRows
 from selfalign.training.rows import Conversation
 from selfalign.training.train import tokenize
@@ -50,9 +50,7 @@ class TrainingJob:
 
     def tokenized(self) -> TokenizedRows:
         """Both sets as token ids and labels."""
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(local_directory(self.base_model))
+        tokenizer = load_tokenizer(local_directory(self.base_model))
         train, validation = self.conversations("train"), self.conversations("validation")
         return tokenize(tokenizer, self.chat_format, train, validation, self.options.max_length)
 

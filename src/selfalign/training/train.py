@@ -25,6 +25,7 @@ from selfalign.training.base_model import (
     check_vocabulary,
     compute_dtype,
     load_base,
+    load_tokenizer,
     local_directory,
     quiet_transformers,
 )
@@ -88,8 +89,6 @@ def train_adapter(
     Raises UserError for rows that teach nothing, target modules that the model lacks, a method or tracker that cannot
     be had here, and memory that ran out; RunFailed for a loss that is not finite and a full disk.
     """
-    from transformers import AutoTokenizer
-
     start = time.monotonic()
     check_method(options.method)
     check_trackers(options.report_to)
@@ -98,7 +97,7 @@ def train_adapter(
     base = local_directory(base_model)
     products = compute_dtype(dtype)
     prepare_heap()  # a step's large tensors would be paged in anew each time
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = load_tokenizer(base)
     tokenized = tokenized or tokenize(tokenizer, chat_format, rows, validation, options.max_length)
     log(f"first row (⟦ ⟧ is read, not learnt): {show_masked(tokenizer, tokenized.train[0])}")
     with quiet_transformers(), memory_faults(options), tempfile.TemporaryDirectory() as scratch:
