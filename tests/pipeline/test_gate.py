@@ -254,6 +254,11 @@ def test_answers_come_in_the_order_of_their_rows_and_are_counted() -> None:
     assert figures.mean_words == 3.0
 
 
+def test_an_empty_answer_is_none_that_the_model_ended() -> None:
+    figures = gate.figures(asked(Who=said(""), Why=said(" \n"), How=said("Thus and so.")), None, None)
+    assert (figures.rows, figures.stopped, figures.empty) == (3, 1, 2)
+
+
 def test_a_principle_an_exemplar_and_the_style_are_leaks() -> None:
     answers = asked(
         Who=said("I answer under 2 (balanced & fair)."),

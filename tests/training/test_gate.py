@@ -34,6 +34,11 @@ def test_a_model_that_stops_and_keeps_silent_and_learnt_passes_with_every_figure
     ("changed", "check", "reason"),
     [
         ({"stopped": 7}, "stop_rate", "ended 7 of 16 answers itself (44%), beyond min_stop_rate 50%"),
+        (
+            {"stopped": 3, "empty": 13},
+            "stop_rate",
+            "ended 3 of 16 answers itself (19%), and 13 are empty, beyond min_stop_rate 50%",
+        ),
         ({"leaks": 3}, "leak_rate", "text of the constitution in 3 of 16 answers (19%), beyond max_leak_rate 12.5%"),
         ({"loss_after": 2.6}, "loss_ratio", "held-out loss 2.500 -> 2.600 (1.04 times), beyond max_loss_ratio 1"),
     ],

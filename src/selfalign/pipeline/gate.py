@@ -61,7 +61,7 @@ def pass_gate(
     if not gate["rows"]:
         say(f"{name}: left out, the engine took none of {len(rows)} held-out rows")
         return None
-    figures = GateFigures(**{field: gate[field] for field in GateFigures._fields})
+    figures = GateFigures(**{field: gate[field] for field in GateFigures._fields if field in gate})
     gate = outcome(figures, judge(figures, options), gate["samples"]) | {"measured_with": measured_with}
     mark(directory, gate)
     say(f"{name}: {in_words(gate)}")
@@ -153,14 +153,16 @@ def question(row: TrainingRow) -> str:
 def figures(answers: Sequence[Answer], loss_before: float | None, loss_after: float | None) -> GateFigures:
     """Counts over the answers, beside the losses that the training measured."""
     texts = text_figures(answer.completion.text for answer in answers)
+    said = [answer.completion for answer in answers if answer.completion.text.strip()]
     return GateFigures(
         rows=len(answers),
-        stopped=sum(answer.completion.finish_reason != "length" for answer in answers),
+        stopped=sum(completion.finish_reason != "length" for completion in said),
         leaks=sum(bool(answer.leak) for answer in answers),
         loss_before=loss_before,
         loss_after=loss_after,
         mean_words=texts.mean_words,
         variety=texts.variety,
+        empty=len(answers) - len(said),
     )
 
 

@@ -19,7 +19,7 @@ HEAD = "## Gate"
 
 
 class GateFigures(NamedTuple):
-    """What was measured: answers, those that the model ended itself, and those with text of the constitution.
+    """What was measured: answers, those with words that the model ended itself, and those with constitution text.
 
     Losses are mean nats a learnt token over all held-out rows under the chat format alone, before and after training.
     """
@@ -31,6 +31,9 @@ class GateFigures(NamedTuple):
     loss_after: float | None
     mean_words: float
     variety: float
+    empty: int = 0
+    """Answers without a word: a model that ends its turn at once has learnt nothing, and would pass as one that stops.
+    0 in outcomes that were kept before this was counted."""
 
 
 def judge(figures: GateFigures, options: GateOptions) -> list[Verdict]:
@@ -39,9 +42,10 @@ def judge(figures: GateFigures, options: GateOptions) -> list[Verdict]:
 
 
 def stop_rate(figures: GateFigures, options: GateOptions) -> Verdict:
-    """Whether the model ends its answers."""
+    """Whether the model answers, and ends its answers."""
     share = figures.stopped / figures.rows
     said = f"ended {figures.stopped} of {figures.rows} answers itself ({share:.0%})"
+    said += f", and {figures.empty} are empty" if figures.empty else ""
     passed = share >= options.min_stop_rate
     return Verdict(passed, "stop_rate", said + limit(passed, f"min_stop_rate {100 * options.min_stop_rate:g}%"), share)
 
