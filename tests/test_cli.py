@@ -442,6 +442,22 @@ def test_status_is_a_table(selfalign: Command, finished: Path) -> None:
     assert "\nrejected in topics: " in said.out
 
 
+def test_a_killed_run_is_not_said_to_be_running(selfalign: Command, recipe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    selfalign("run", recipe, "--out", path, "--until", "topics")
+    manifest, progress = (
+        json.loads((path / name).read_text(encoding="utf-8")) for name in ("run.json", "progress.json")
+    )
+    manifest["stages"]["instructions"]["state"] = "running"
+    progress |= {"state": "running", "stage": "instructions", "pid": 2**22 + 1}  # more than a process's number can be
+    (path / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (path / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+    rows = selfalign("status", path).out.splitlines()
+    assert rows[2].split()[:2] == ["instructions", "interrupted"]
+    assert selfalign("report", path).code == 0
+    assert "Stopped in instructions." in (path / "report.html").read_text(encoding="utf-8")
+
+
 def test_samples_show_records_for_the_eye(selfalign: Command, finished: Path) -> None:
     said = selfalign("samples", finished, "--stage", "responses", "-n", 3)
     assert (said.code, said.err) == (0, "")

@@ -260,6 +260,15 @@ def test_an_unfinished_run_is_reported(run: Path) -> None:
     assert "A question alone" in page.text
 
 
+def test_a_stage_whose_process_is_gone_is_stopped_not_running(run: Path) -> None:
+    cut = manifest()
+    cut["stages"]["engrave"]["state"] = "running"
+    (run / "run.json").write_text(json.dumps(cut), encoding="utf-8")
+    assert "Running now: engrave." in Page(build_report(run)).text
+    text = Page(build_report(run, is_running=False)).text
+    assert "Stopped in engrave." in text and "Running now" not in text
+
+
 def test_a_run_that_has_only_begun_is_reported(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"base_model": "m", "stages": {}}', encoding="utf-8")
     text = Page(build_report(tmp_path)).text

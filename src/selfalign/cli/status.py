@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfalign.pipeline.manifest import StageState
 
+HALTED = ("stopped", "interrupted", "failed")
 HEAD = ("stage", "state", "accepted", "rejected", "yield", "prompt tokens", "new tokens", "seconds")
 
 
@@ -27,13 +28,15 @@ def main(options: argparse.Namespace) -> int:
     from selfalign.training.gate import in_words
 
     run = open_run(Path(options.run))
+    progress = read_progress(run.path)
     if options.json:
         rounds = {"rounds": run.manifest["rounds"]} if "rounds" in run.manifest else {}
-        progress = {"progress": found} if (found := read_progress(run.path)) else {}
+        told = {"progress": progress} if progress else {}
         stages = {name: state.to_dict() for name, state in run.stages.items()}
-        print(json.dumps({"stages": stages} | rounds | progress, indent=1))
+        print(json.dumps({"stages": stages} | rounds | told, indent=1))
         return 0
-    print(table([HEAD, *(row(name, state) for name, state in run.stages.items())]))
+    halted = progress["state"] if progress and progress["state"] in HALTED else "running"
+    print(table([HEAD, *(row(name, state, halted) for name, state in run.stages.items())]))
     for name, state in run.stages.items():
         if state.rejected:
             counts = ", ".join(f"{filter} {count}" for filter, count in state.rejected.items())
@@ -46,8 +49,8 @@ def main(options: argparse.Namespace) -> int:
             print(f"\n{name} skipped: {state.note}")
         if state.failure:
             print(f"\n{name} failed: {state.failure}")
-    if found := read_progress(run.path):
-        print(f"\n{progress_lines(found)}")
+    if progress:
+        print(f"\n{progress_lines(progress)}")
     if "rounds" in run.manifest:
         print(f"\n{rounds_line(run.manifest['rounds'])}")
     if compared := comparison(run.path):
@@ -87,14 +90,17 @@ def rounds_line(rounds: dict[str, Any]) -> str:
     return f"{line}; {rounds['stopped']}" if rounds.get("stopped") else line
 
 
-def row(name: str, state: StageState) -> tuple[str, ...]:
-    """The cells of a stage, in the order of `HEAD`; a stage that judged nothing has no counts."""
+def row(name: str, state: StageState, running: str) -> tuple[str, ...]:
+    """The cells of a stage, in the order of `HEAD`; a stage that judged nothing has no counts.
+
+    `running` is what became of a stage that the manifest calls running: a killed process could not correct it.
+    """
     counts = ("", "", "")
     if state.judged:
         rejected = sum(state.rejected.values())
         counts = (f"{state.accepted:,}", f"{rejected:,}", f"{state.accepted / state.judged:.0%}")
     tokens = (f"{state.tokens.prompt:,}", f"{state.tokens.completion:,}")
-    return (name, state.state, *counts, *tokens, f"{state.seconds:.1f}")
+    return (name, running if state.state == "running" else state.state, *counts, *tokens, f"{state.seconds:.1f}")
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

@@ -34,12 +34,15 @@ from selfalign.report.training import trainings
 from selfalign.report.verbs import INSTALL, verbs
 
 
-def build_report(run: Path, output: Path | None = None) -> Path:
-    """Write the report of a run, finished or not, and return its path. Raises UserError where `run` is no run."""
+def build_report(run: Path, output: Path | None = None, is_running: bool = True) -> Path:
+    """Write the report of a run, finished or not, and return its path. Raises UserError where `run` is no run.
+
+    `is_running` False: no process works on it, so that a stage said to be running was stopped.
+    """
     path = output or run / "report.html"
     if path.is_dir():
         raise UserError(f"{path} is a directory", "name a file: --output report.html")
-    write_atomically(path, render_report(read_run(run)))
+    write_atomically(path, render_report(read_run(run, is_running)))
     return path
 
 

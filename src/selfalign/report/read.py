@@ -25,7 +25,10 @@ def base_name(stage: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """What a run wrote so far; `constitution`, `held_out`, `comparison` None and `recipe` empty where not there yet."""
+    """What a run wrote so far; `constitution`, `held_out`, `comparison` None and `recipe` empty where not there yet.
+
+    `is_running` is False where no process is at work on it, whatever the manifest says: it was stopped or killed.
+    """
 
     path: Path
     manifest: dict[str, Any]
@@ -33,6 +36,7 @@ class RunFiles:
     recipe: str
     held_out: dict[str, Any] | None
     comparison: dict[str, Any] | None = None
+    is_running: bool = True
 
     @property
     def name(self) -> str:
@@ -53,7 +57,8 @@ class RunFiles:
     def stage(self, name: str) -> dict[str, Any]:
         """The manifest's entry of a stage; empty where the stage is unknown to it."""
         entry: dict[str, Any] = self.manifest.get("stages", {}).get(name) or {}
-        return entry
+        is_stopped = entry.get("state") == "running" and not self.is_running
+        return entry | {"state": "stopped"} if is_stopped else entry
 
     def accepted(self, stage: str) -> Iterator[Record]:
         """The accepted records of a stage, in the order written."""
@@ -64,7 +69,7 @@ class RunFiles:
         return read_whole_records(self.path / "rejected" / f"{stage}.jsonl")
 
 
-def read_run(run: Path) -> RunFiles:
+def read_run(run: Path, is_running: bool = True) -> RunFiles:
     """Read all of a run but its records. Raises UserError where `run` is no run, or a file of it is broken."""
     if not (run / "run.json").is_file():
         raise UserError(f"{run} is not a run: it has no run.json", f"selfalign run RECIPE --out {run}")
@@ -77,6 +82,7 @@ def read_run(run: Path) -> RunFiles:
         recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
         held_out=read_json(held_out) if held_out.is_file() else None,
         comparison=read_json(comparison) if comparison.is_file() else None,
+        is_running=is_running,
     )
 
 

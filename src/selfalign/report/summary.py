@@ -113,7 +113,12 @@ def end_sentence(rows: list[StageRow]) -> str:
     """What it cost, and what is still missing."""
     spent = sum(row.seconds or 0.0 for row in rows)
     parts = [f"The stages took {duration(spent)}."] if spent else []
-    for state, words in (("running", "Running now"), ("failed", "Failed"), ("pending", "Not run yet")):
+    for state, words in (
+        ("running", "Running now"),
+        ("stopped", "Stopped in"),
+        ("failed", "Failed"),
+        ("pending", "Not run yet"),
+    ):
         names = [row.name for row in rows if row.state == state]
-        parts += [f"{words}: {listed(names)}."] if names else []
+        parts += [f"{words}{' ' if words.endswith(' in') else ': '}{listed(names)}."] if names else []
     return " ".join(parts)
