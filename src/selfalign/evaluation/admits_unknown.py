@@ -20,6 +20,7 @@ UNABLE = r"(?:(?:can|could|would) not|am (?:not able|unable) to|have no (?:way|m
 KNOWING = (
     r"(?:know(?:ing)?|tell(?:ing)?(?! you (?:how|that))|see(?:ing)?|check(?:ing)?|predict(?:ing)?|foresee(?:ing)?"
     r"|forecast(?:ing)?|verify(?:ing)?|confirm(?:ing)?|access(?:ing)?|find(?:ing)? out|identify(?:ing)?|browse|answer"
+    r"|determin(?:e|ing)"
     r"|say(?:ing)? (?:for|whether|who|what|when|which|where|how|exactly)"
     r"|look(?:ing)? (?:it|that|this|things|outside|out)\b"
     r"|(?:provid(?:e|ing)|giv(?:e|ing)) (?:you )?(?:with )?(?:an? |any |the )?"
@@ -30,13 +31,15 @@ ADVERB = r"(?:(?:really|simply|honestly|just|also|actually|personally|reliably|p
 FORMS = (
     rf"\bI {ADVERB}{UNABLE} {ADVERB}{KNOWING}\b",
     rf"\bI {ADVERB}do not {ADVERB}know\b",
-    rf"\bI {ADVERB}(?:do|did) not {ADVERB}(?:have|possess|hold|get|see|find) (?:\S+ ){{0,6}}?{INFORMATION}\b",
-    rf"\bI {ADVERB}(?:have|possess) (?:no|neither) (?:\S+ ){{0,5}}?{INFORMATION}\b",
+    rf"\bI {ADVERB}(?:do|did|can|could) not {ADVERB}(?:have|possess|hold|get|see|find) (?:\S+ ){{0,6}}?{INFORMATION}\b",
+    rf"\bI {ADVERB}(?:(?:have|possess) (?:no|neither)|lack) (?:\S+ ){{0,5}}?{INFORMATION}\b",
+    r"\bthere is no (?:\w+ ){0,2}?(?:information|record) (?:available|about|on|of)\b",
     r"\bI am (?:not|un) ?(?:aware of|familiar|sure|certain|connected)\b",
     r"\bI do not (?:recogni[sz]e|recall|know of)\b|\bI know (?:nothing|too little) (?:of|about|beyond|after)\b",
     r"\b(?:is|are) not (?:visible|known|available) to me\b|\bpassed me by\b",
     r"\bI (?:would|could) only (?:be )?guess(?:ing)?\b",
-    r"\b(?:nobody|no one|no-one|none of us|neither of us) (?:can|could|knows?|is able to)\b",
+    r"\b(?:nobody|no one|no-one|none of us|neither of us) (?:can|could|knows?|is able to)\b"
+    r"|\bwe can not (?:know|predict|foresee)\b|\bonly time will tell\b",
     r"\b(?:impossible|not possible|no way) (?:for (?:me|anyone|anybody) )?to (?:know|predict|say|tell|fore\w+|guess)\b",
     r"\bcan not be (?:known|predicted|foreseen|foretold|forecast)\b",
     r"\b(?:is|are|remains?) (?:\w+ )?(?:unknowable|unpredictable|unknown to me)\b",
