@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.chat.server.hub import from_thread, model_name, open_service
+from selfalign.chat.server.hub import from_thread, model_name, open_service, run_adapters
 from selfalign.engines.embedded import batcher
 from selfalign.engines.embedded.batcher import EmbeddedBatcher
+from selfalign.errors import UserError
 from tests.support.tiny import tiny_model_dir
 
 
@@ -31,6 +32,17 @@ def test_the_thread_that_loaded_a_model_has_ended(tmp_path: Path, monkeypatch: p
 def test_what_loading_raises_is_raised() -> None:
     with pytest.raises(ValueError, match="no such thing"):
         from_thread(lambda: int("no such thing"))
+
+
+def test_a_run_whose_models_are_whole_is_not_served_as_its_bare_base(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "models").mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    assert run_adapters(run) == {}
+    final = tiny_model_dir(run / "models" / "final")
+    with pytest.raises(UserError, match=r"final were trained whole \(method: full\)") as caught:
+        run_adapters(run)
+    assert caught.value.hint == f"serve one of them: selfalign serve {final}"
 
 
 def test_a_model_is_called_as_its_directory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

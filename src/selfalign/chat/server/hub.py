@@ -110,7 +110,15 @@ def is_run(path: Path) -> bool:
 
 
 def run_adapters(run: Path) -> dict[str, Path]:
-    """The tuned models that a run has so far."""
+    """The tuned models that a run has so far. Models that were trained whole are a UserError, not left out silently."""
+    whole = [run / "models" / name for name in TUNED if (run / "models" / name / "config.json").is_file()]
+    whole = [model for model in whole if not (model / "adapter_config.json").is_file()]
+    if whole:
+        raise UserError(
+            f"{run}: {' and '.join(model.name for model in whole)} were trained whole (method: full), and a run's "
+            "models are served as adapters on one copy of its base",
+            f"serve one of them: selfalign serve {whole[-1]}",
+        )
     return {name: run / "models" / name for name in TUNED if (run / "models" / name / "adapter_config.json").is_file()}
 
 
