@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfalign.constitution.schema import Constitution
+from selfalign.engines.embedded.loading import resolve_model
 from selfalign.errors import UserError
 from selfalign.filters.novelty_kinds import check_installed
 from selfalign.pipeline.context_length import check_context
@@ -26,11 +27,23 @@ def check_extras(run: RunDirectory, recipe: Recipe, evaluation: Evaluation, name
 
 
 def check_inputs(run: RunDirectory, recipe: Recipe, constitution: Constitution) -> None:
-    """UserError for sources that cannot be read, and for a constitution that is too long for the model."""
+    """UserError for sources that cannot be read, a constitution that is too long, and a base that is an adapter."""
     if run.stages["instructions"].state != "done":
         given_instructions(run, recipe)
     if run.stages["responses"].state != "done":
         check_context(recipe, constitution)
+    if run.stages["engrave"].state != "done" and recipe.engine.has_weights:
+        refuse_adapter(recipe.base_model)
+
+
+def refuse_adapter(base_model: str) -> None:
+    """UserError for an adapter as the base model: it would generate, and training would start from what is below it."""
+    source = resolve_model(base_model)
+    if source.adapter:
+        raise UserError(
+            f"base_model {base_model} is an adapter, and a training starts from whole weights",
+            f"selfalign weights merge {base_model} --to DIR, then --set base_model=DIR",
+        )
 
 
 def check_same_engine(run: RunDirectory, stage: GenerationStage, store: RecordStore) -> None:
