@@ -20,7 +20,7 @@ from selfalign.report.principles import principle_report
 from selfalign.report.read import read_run
 from selfalign.report.stages import stage_rows, total_row
 from selfalign.report.training import loss_curve
-from selfalign.report.words import decimal, duration, percent, visible
+from selfalign.report.words import decimal, duration, money, percent, visible
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{ 7 * 7 }} Ünïcode 漢字 \x1b[31m \ud800"
 PARAGRAPH = (
@@ -319,6 +319,7 @@ def test_the_curve_fills_its_box_and_a_long_one_is_averaged() -> None:
 def test_how_numbers_and_text_are_written() -> None:
     assert [percent(share) for share in (None, 0, 0.004, 0.5, 0.996, 1)] == ["–", "0%", "0.4%", "50%", "99.6%", "100%"]
     assert [duration(s) for s in (None, 0.25, 59.6, 61, 7260)] == ["–", "0.2 s", "1 min 0 s", "1 min 1 s", "2 h 1 min"]
+    assert [money(x) for x in (None, 0, 0.00864, 0.05, 1234.5)] == ["–", "0.00", "0.0086", "0.050", "1,234.50"]
     assert decimal(float("nan")) == "–"
     assert visible("a\r\nb\x00\x85") == "a\nb␀\ufffd"
 

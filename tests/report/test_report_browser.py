@@ -194,3 +194,8 @@ def test_pictures_of_a_run(browser: Any) -> None:
         page.screenshot(path=path)
         page.close()
         assert path.stat().st_size < 200_000
+    page = browser.new_page(viewport={"width": 794, "height": 1123})  # A4 at 96 dots an inch
+    page.goto(report.as_uri())
+    page.emulate_media(media="print")
+    page.screenshot(path=Path(folder) / "report-printed.png")
+    page.close()

@@ -14,7 +14,16 @@ from markupsafe import Markup
 from selfalign.report import words
 from selfalign.report.stages import candidate_text
 
-FILTERS = (words.count, words.decimal, words.percent, words.duration, words.date, words.plural, candidate_text)
+FILTERS = (
+    words.count,
+    words.decimal,
+    words.money,
+    words.percent,
+    words.duration,
+    words.date,
+    words.plural,
+    candidate_text,
+)
 
 
 def render(template: str, sections: Mapping[str, Any]) -> str:

@@ -20,6 +20,13 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
+def money(amount: float | None) -> str:
+    """Two decimals, or two digits that say something where it is less than a tenth; a dash for None."""
+    if amount is None or amount >= 0.1 or amount <= 0:
+        return decimal(amount, 2)
+    return decimal(amount, 1 - math.floor(math.log10(amount)))
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage; one decimal where rounding would say 0 or 100 of what is neither."""
     if share is None:
