@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,17 @@ def test_another_sample_would_be_mixed_with_the_first(folder: Path, capsys: pyte
     ablate(folder, "--drop-principle", "2")
     assert ablate(folder, "--drop-principle", "2", "--sample", "3") == 2
     assert "on another sample\n  next: put them back, or make it anew: rm -r " in capsys.readouterr().err
+
+
+def test_a_hopeless_ablation_names_the_file_of_what_was_rejected(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("ablations")))
+    monkeypatch.setattr(scripts, "answer", scripts.nonsense)
+    assert ablate(copy, "--drop-thoughts", "--set", "abort.after=1") == 1
+    rejected = copy / "run/ablations/thoughts/rejected/responses.jsonl"
+    assert f"next: look at them: {rejected}" in capsys.readouterr().err
+    assert rejected.is_file()
 
 
 def test_what_a_killed_ablation_wrote_is_of_its_own_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

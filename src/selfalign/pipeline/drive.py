@@ -172,5 +172,11 @@ class Generation:
             raise RunFailed(
                 f"stage {self.stage.name}: only {accepted} of {judged} candidates accepted "
                 f"(abort.min_yield {self.abort.min_yield}); rejected by\n{table}",
-                f"look at them: selfalign samples {self.store.paths[True].parent} --stage {self.stage.name} --rejected",
+                self._where_to_look(),
             )
+
+    def _where_to_look(self) -> str:
+        """The command that shows what was rejected; `samples` knows the stages of a run, not those of an ablation."""
+        if "/" in self.stage.name:
+            return f"look at them: {self.store.paths[False]}"
+        return f"look at them: selfalign samples {self.store.paths[True].parent} --stage {self.stage.name} --rejected"
