@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -23,7 +24,9 @@ HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "word " *
 
 
 def echo(request: Request) -> str:
-    """What was asked; far more than a connection holds unread where that is a flood."""
+    """What was asked; far more than a connection holds unread where that is a flood, 40 kB at once where a burst."""
+    if "burst" in request.prompt:
+        return "x" * 40_000
     return ("x" * 100_000 + " ") * 300 if "flood" in request.prompt else request.prompt
 
 
@@ -80,6 +83,17 @@ def test_a_stream_that_nobody_reads_is_cut_off(server: Listening) -> None:
             while part := silent.recv(2**20):
                 got = got[-100:] + part
         assert b"[DONE]" not in got
+
+
+def test_a_short_answer_that_nobody_reads_is_cut_off_too(server: Listening) -> None:
+    """What the kernel did not take is less than uvicorn's transport holds before it calls a connection full."""
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        silent.connect(("127.0.0.1", server.port))
+        silent.sendall(server.asking(HELLO | {"messages": [{"role": "user", "content": "burst"}], "stream": False}))
+        assert until(lambda: 'tokens_total{kind="completion"' in server.service.metrics.page().decode())
+        assert until(lambda: len(server.server.server_state.connections) == 0)
 
 
 def test_a_stop_lets_streams_finish(server: Listening) -> None:

@@ -17,7 +17,7 @@ HEAD_SECONDS = 10.0
 """Seconds that the head of a request may take to arrive."""
 
 UNREAD_SECONDS = 30.0
-"""Seconds that a full connection may go unread."""
+"""Seconds that a connection may go unread once the kernel takes no more for it."""
 
 DRAIN_SECONDS = 60
 """Seconds that streams have to finish after the server was asked to stop."""
@@ -40,6 +40,8 @@ def impatient_protocol(head_seconds: float = HEAD_SECONDS, unread_seconds: float
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            # Full as soon as anything waits: less than 64 KiB would else wait for its reader with no timer, for ever.
+            transport.set_write_buffer_limits(0)
             self.expect_head()
 
         def data_received(self, data: bytes) -> None:
