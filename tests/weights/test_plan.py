@@ -225,6 +225,19 @@ def test_a_model_that_is_not_padded_is_planned_without_and_the_plan_says_why(
     assert "left out" not in capsys.readouterr().out
 
 
+def test_a_run_whose_model_is_whole_is_planned_without_a_merge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_model_dir(tmp_path / "mine" / "models" / "final")
+    (tmp_path / "mine" / "run.json").write_text("{}")
+    assert main(["plan", "mine", "--gpus", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["commands"] == [
+        "selfalign weights pad mine --tensor-parallel 3 --to mine-tp3",
+        "vllm serve mine-tp3 --tensor-parallel-size 3",
+    ]
+
+
 def test_a_directory_without_a_config_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(tmp_path), "--gpus", "2"]) == 2
     assert "no config.json" in capsys.readouterr().err

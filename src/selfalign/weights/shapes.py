@@ -67,9 +67,11 @@ def config_place(model: str) -> str:
 
 
 def is_adapter(model: str) -> bool:
-    """Whether MODEL is an adapter or a run, whose model is one."""
+    """Whether MODEL is an adapter, or a run whose model is one."""
     path = Path(model).expanduser()
-    return (path / "adapter_config.json").is_file() or (path / "run.json").is_file()
+    if (path / "run.json").is_file():
+        return resolve_model(model).adapter is not None
+    return (path / "adapter_config.json").is_file()
 
 
 def shape_of(config: Any) -> Shape:
