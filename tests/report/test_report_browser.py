@@ -160,6 +160,8 @@ def test_it_reads_on_paper_in_the_dark_and_on_a_phone(browser: Any, report: Path
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate(f"{colour}.backgroundColor") == "rgb(255, 255, 255)"
     assert not page.is_visible("#records") and page.is_visible("#samples") and page.is_visible("#flow svg")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less margins of 1 cm
+    assert page.evaluate("[...document.querySelectorAll('table')].every((t) => t.getBoundingClientRect().right < 719)")
     page.pdf(path=tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     page.close()
