@@ -23,8 +23,12 @@ from selfalign.evaluation.judge_prompts import JudgePrompt
 from selfalign.evaluation.subject import Prompt, Subject
 from selfalign.records import content_hash
 
-MIN_MASS = 0.2
-"""Of the labels' summed probability. Under the worked examples a judge that has understood gives them nearly all."""
+MIN_MASS = 0.5
+"""Of the labels' summed probability: below, the judge was likelier to write something else.
+
+Measured on the embedded default: 0.83 to 0.9 on yes or no; 0.12 to 0.47 on which of two answers is better, where it
+could not tell an answer from one about cheese in any of 10 pairs.
+"""
 
 EQUAL = "equal"
 """The label of a tie, in prompts that have one."""
