@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,40 @@ def test_the_embedded_model_is_the_same_for_every_number_of_devices(original: So
         pad_model(original.base, size, tmp_path / str(size), prove=False)
         proof = proof_of(rows, expected, row_logits(resolve_model(str(tmp_path / str(size))), rows, "float64"))
         assert (proof.largest_logit, proof.largest, proof.same_next) == (0.0, 0.0, 1.0), size
+
+
+@pytest.mark.parametrize("size", [6, 8])  # groups of 3 are split into 2 and 2, with zeros between the terms of a sum
+def test_in_float32_nothing_differs_but_the_order_of_a_sum(size: int, original: Source, tmp_path: Path) -> None:
+    import torch
+
+    from selfalign.engines.embedded.loading import load_model, load_tokenizer
+
+    tokenizer = load_tokenizer(original)
+    rows = [torch.tensor([tokenizer(text).input_ids]) for text in PROMPTS]
+    pad_model(original.base, size, tmp_path / "padded", prove=False)
+    logits = []
+    for source in (original, resolve_model(str(tmp_path / "padded"))):
+        model = load_model(source, torch.float32)
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.forward = head_by_head(layer.self_attn.o_proj.weight, layer.self_attn.head_dim)
+        with torch.inference_mode():
+            logits.append([model(row).logits for row in rows])
+    assert all(torch.equal(one, other) for one, other in zip(*logits, strict=True))
+
+
+def head_by_head(weight: Any, head_dim: int) -> Any:
+    """`o_proj` as a sum over the heads, one after the other."""
+    from torch.nn.functional import linear
+
+    parts = weight.split(head_dim, dim=1)
+
+    def forward(x: Any) -> Any:
+        total = 0
+        for part, values in zip(parts, x.split(head_dim, dim=-1), strict=True):
+            total = total + linear(values, part.contiguous())
+        return total
+
+    return forward
 
 
 def torchrun(processes: int, model: str, rows: list[list[int]], folder: Path) -> subprocess.CompletedProcess[str]:
