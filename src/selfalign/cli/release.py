@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from selfalign.release.facts import Facts, Wishes
     from selfalign.release.release import Release
     from selfalign.release.upload import Repositories
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `selfalign release`."""
-    parser.add_argument("run", help="a finished run directory")
+    parser.add_argument("run", help="a finished run; of one that stopped before its last training, the data set alone")
     parser.add_argument("--to", required=True, metavar="DIR|hub:OWNER/NAME", help="a new directory, or the Hub")
     parser.add_argument("--merged", action="store_true", help="whole weights, with the adapter beside them in adapter/")
     parser.add_argument("--no-proof", action="store_true", help="with --merged: do not compare the log-probabilities")
@@ -33,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Show, write, or upload."""
     from selfalign.pipeline.progress import quiet_libraries
-    from selfalign.release.facts import Wishes, gather
+    from selfalign.release.facts import Wishes
     from selfalign.release.release import plan_release, write_release
-    from selfalign.release.upload import TARGET, repositories
+    from selfalign.release.upload import TARGET, destinations, repositories
 
     repos = repositories(options.to) if options.to.startswith(TARGET) else None
     wishes = Wishes(
         options.merged, options.base_model, options.base_license, *(repos or ("", "")), not options.no_proof
     )
-    release = plan_release(gather(Path(options.run), wishes))
+    release = plan_release(facts_of(Path(options.run), wishes))
     warn(release)
     if options.merged and not options.dry_run:
         quiet_libraries()
@@ -53,14 +54,39 @@ def main(options: argparse.Namespace) -> int:
     elif options.yes:
         print(*send(release, repos, options.private), sep="\n")
     else:
-        print_files(release, f"nothing was uploaded; to upload to {' and '.join(repos)}:\n  {command(options)} --yes")
+        places = " and ".join(destinations(release, repos).values())
+        print_files(release, f"nothing was uploaded; to upload to {places}:\n  {command(options)} --yes")
     return 0
 
 
-def warn(release: Release) -> None:
-    """A model that its gate failed is released with a mark on its card."""
-    from selfalign.pipeline.progress import say
+def facts_of(path: Path, wishes: Wishes) -> Facts:
+    """What the run tells; of one without a model, also the rows that its next training would learn."""
+    from selfalign.evaluation.benchmark_texts import benchmark_texts
+    from selfalign.pipeline.decontaminate import sieve_of
+    from selfalign.pipeline.run_directory import open_run
+    from selfalign.pipeline.training import next_training
+    from selfalign.release.facts import Untrained, gather
 
+    facts = gather(path, wishes)
+    if facts.kind:
+        return facts
+    sieve = sieve_of(facts.recipe.decontaminate, benchmark_texts)
+    ahead = next_training(open_run(path), facts.recipe, facts.constitution, sieve)
+    if ahead is None:
+        return facts
+    splits = {name: [row.to_dict() for row in rows] for name, rows in ahead.dataset._asdict().items()}
+    found = ahead.found.to_dict() if ahead.found else None
+    return facts.with_untrained(Untrained(ahead.stage.base, str(ahead.stage), splits, found))
+
+
+def warn(release: Release) -> None:
+    """A model that its gate failed is released with a mark on its card; where there is none yet, the data set alone."""
+    from selfalign.pipeline.progress import say
+    from selfalign.release.facts import command_to_go_on
+
+    if not release.facts.kind:
+        run = release.facts.run
+        say(f"{run.path} has no model yet, so this is the data set alone; a model: {command_to_go_on(run)}")
     gate = release.facts.gate
     if gate and not gate.passed:
         say(f"this model failed its gate ({gate.reason or 'no reason is noted'}): its card says so first")

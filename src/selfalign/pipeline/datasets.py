@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -27,6 +27,10 @@ class TrainingRow(NamedTuple):
 
     key: str
     messages: tuple[Message, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a line of a data set holds it."""
+        return {"key": self.key, "messages": self.messages}
 
 
 class Dataset(NamedTuple):
@@ -110,7 +114,7 @@ def write_dataset(
 ) -> None:
     """train.jsonl, validation.jsonl, their card, and the records that overlap a benchmark where there are any."""
     for part, rows in dataset._asdict().items():
-        lines = [json.dumps({"key": row.key, "messages": row.messages}, ensure_ascii=False) for row in rows]
+        lines = [json.dumps(row.to_dict(), ensure_ascii=False) for row in rows]
         write_atomically(folder / f"{part}.jsonl", "".join(line + "\n" for line in lines))
     if sieved and sieved.overlapping:
         write_atomically(folder / OVERLAPS, "".join(record.to_json() + "\n" for record in sieved.overlapping))

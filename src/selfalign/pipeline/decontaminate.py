@@ -6,7 +6,7 @@ It stands before a training, not in the generation stages: another benchmark dro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,8 +71,13 @@ class Sieve:
         return Decontamination(checked, tuple(record for _, record in overlaps), counts, benchmarks, self.drop)
 
 
+def sieve_of(options: DecontaminateOptions, find: Callable[[Sequence[str]], Iterable[Benchmark]]) -> Sieve:
+    """The sieve of a recipe; `find` gives the benchmarks at hand and those at the paths named."""
+    return make_sieve(options, find(options.data)) if options.enabled else Sieve()
+
+
 def make_sieve(options: DecontaminateOptions, benchmarks: Iterable[Benchmark]) -> Sieve:
-    """The sieve of a recipe."""
+    """A sieve that looks for these benchmarks."""
     texts = tuple(benchmarks)
     return Sieve(texts, OverlapsBenchmark(texts, options.ngram, options.rouge_l), options.drop)
 

@@ -13,7 +13,7 @@ from selfalign.errors import UserError
 from selfalign.pipeline import training
 from selfalign.pipeline.board import Board
 from selfalign.pipeline.datasets import Dataset, write_dataset
-from selfalign.pipeline.decontaminate import Sieve, make_sieve
+from selfalign.pipeline.decontaminate import sieve_of
 from selfalign.pipeline.drive import Generation
 from selfalign.pipeline.elaborations import ElaborationsStage
 from selfalign.pipeline.engines import open_engine
@@ -214,7 +214,7 @@ class Runner:
     # --------------------------------------------------------------------------------------------------- training
 
     def _train_and_gate(self, stage: StageName, state: StageState, save: Callable[[], None]) -> None:
-        run, sieve = self.run_directory, self._sieve()
+        run, sieve = self.run_directory, sieve_of(self.recipe.decontaminate, self.evaluation.benchmark_texts)
         dataset = training.stage_dataset(run, self.recipe, self.constitution, stage, sieve)
         model = model_of_round(run, stage.round) if stage.base == "engrave" else "final"
         settings = settings_hash(self.recipe, stage.base)
@@ -230,10 +230,6 @@ class Runner:
             save()
         if state.training:
             self._gate(stage, state, dataset, model)
-
-    def _sieve(self) -> Sieve:
-        options = self.recipe.decontaminate
-        return make_sieve(options, self.evaluation.benchmark_texts(options.data)) if options.enabled else Sieve()
 
     def _train(self, stage: StageName, state: StageState, output: Path) -> None:
         if not self.recipe.engine.has_weights:

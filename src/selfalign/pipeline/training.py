@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from selfalign.constitution.chat_format import ChatFormat
 from selfalign.constitution.schema import Constitution
@@ -18,9 +18,10 @@ from selfalign.pipeline.datasets import (
     mixed,
     split,
 )
-from selfalign.pipeline.decontaminate import Sieve
+from selfalign.pipeline.decontaminate import Decontamination, Sieve
 from selfalign.pipeline.manifest import StageName
 from selfalign.pipeline.progress import Progress, logger
+from selfalign.pipeline.round_files import kept_round
 from selfalign.pipeline.run_directory import RunDirectory
 from selfalign.recipe import Recipe, TrainingOptions
 
@@ -43,6 +44,26 @@ def stage_dataset(
         return split(engrave_rows(responses, options.keep_thoughts), identity, options.validation_rows)
     first = sieve.kept(run.accepted("responses"))
     return mixed(later_round(responses, first, options.validation_rows, options.keep_thoughts), identity)
+
+
+class Ahead(NamedTuple):
+    """The training that comes next, what it will learn, and what decontamination finds in that."""
+
+    stage: StageName
+    dataset: Dataset
+    found: Decontamination | None
+
+
+def next_training(run: RunDirectory, recipe: Recipe, constitution: Constitution, sieve: Sieve) -> Ahead | None:
+    """Of a run that stopped before it; None where its records are not all there yet, or every training has begun."""
+    kept = kept_round(run)
+    learns_from = {StageName("engrave", kept): StageName("responses", kept)}
+    learns_from[StageName("clone", 1)] = StageName("elaborations", 1)
+    for stage, source in learns_from.items():
+        if run.stages[str(stage)].state == "pending" and run.stages[str(source)].state == "done":
+            dataset = stage_dataset(run, recipe, constitution, stage, sieve)
+            return Ahead(stage, dataset, sieve.found)
+    return None
 
 
 def train(

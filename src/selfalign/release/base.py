@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from selfalign.engines.embedded.loading import DEFAULT_MODEL
+from selfalign.engines.embedded.gguf import DEFAULT_MODEL
 from selfalign.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from selfalign.release.dataset import CONFIGS, DEFAULT_CONFIG, FEATURES, FIELDS, Data
+from selfalign.release.dataset import DEFAULT_CONFIG, FEATURES, FIELDS, Data
 from selfalign.release.facts import Facts
 from selfalign.release.lineage import lineage
 from selfalign.release.results import model_index
@@ -71,7 +71,7 @@ def dataset_metadata(facts: Facts, data: Data) -> DatasetCardData:
         pretty_name=f"{facts.run.name}: conversations made by SELF-ALIGN",
         tags=["selfalign", "self-align", "synthetic-data", "instruction-tuning"],
         configs=configs(data),
-        dataset_info=[{"config_name": config, "features": copy.deepcopy(FEATURES)} for config in CONFIGS],
+        dataset_info=[{"config_name": name, "features": copy.deepcopy(FEATURES)} for name in data.configs],
         **licence_metadata(facts),
     )
 
@@ -84,8 +84,7 @@ def configs(data: Data) -> list[dict[str, Any]]:
             **({"default": True} if config == DEFAULT_CONFIG else {}),
             "data_files": [{"split": s.name, "path": s.path} for s in data.splits if s.config == config],
         }
-        for config in CONFIGS
-        if any(split.config == config for split in data.splits)
+        for config in data.configs
     ]
 
 

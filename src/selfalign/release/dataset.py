@@ -1,4 +1,4 @@
-"""The dataset repository: every row that the models learnt, with where it came from, as one config a fine-tuning.
+"""The dataset repository: every row that the models learn, with where it came from, as one config a fine-tuning.
 
 The rows are Parquet, which the Hub shows without a conversion and `datasets` reads without guessing a type.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,7 +30,7 @@ SPLITS = ("train", "validation")
 
 FIELDS = {
     "key": "content hash that names the row; for an identity row, a hash of its text",
-    "messages": "the conversation, roles `system`, `user` and `assistant`; only assistant turns were learnt",
+    "messages": "the conversation, roles `system`, `user` and `assistant`; only assistant turns are learnt",
     "source": "`responses` or `elaborations`: the stage that generated it; `identity`: written by a human",
     "thought": "the model's internal thought before the response, pruned before training; empty where there is none",
     "principles": "numbers of the principles that the thought cites",
@@ -83,6 +83,11 @@ class Data(NamedTuple):
         """All rows of all configs."""
         return sum(split.rows for split in self.splits)
 
+    @property
+    def configs(self) -> list[str]:
+        """The configs that have rows, in order."""
+        return list(dict.fromkeys(split.config for split in self.splits))
+
 
 def plan_data(facts: Facts) -> Data:
     """The rows of both configs; an empty split has no file."""
@@ -90,11 +95,10 @@ def plan_data(facts: Facts) -> Data:
     for config, stage in CONFIGS.items():
         origins = provenance(facts, stage)
         for name in SPLITS:
-            folder = facts.engraved_from if config == "engrave" else config
-            source = facts.run.path / "datasets" / folder / f"{name}.jsonl"
-            rows = [row_of(line, stage, origins) for line in lines_of(source)]
+            lines, source = split_of(facts, config, name)
+            rows = [row_of(line, stage, origins) for line in lines]
             if rows:
-                file = packed(f"dataset/data/{config}/{name}.parquet", rows, shown(source, facts.run.path))
+                file = packed(f"dataset/data/{config}/{name}.parquet", rows, source)
                 human = sum(row["source"] == "identity" for row in rows)
                 sources.update((row["origin"].rpartition(":")[0], row["licence"]) for row in rows if row["origin"])
                 files.append(file)
@@ -102,6 +106,16 @@ def plan_data(facts: Facts) -> Data:
     if not files:
         raise UserError(f"{facts.run.path}/datasets holds no rows", f"selfalign status {facts.run.path}")
     return Data(files, splits, dict(sources))
+
+
+def split_of(facts: Facts, config: str, name: str) -> tuple[Iterable[dict[str, Any]], str]:
+    """The rows of a split, and where they are from: what its training read, or would read."""
+    ahead = facts.untrained
+    if ahead and ahead.config == config:
+        return ahead.splits[name], f"{facts.run.name}/{CONFIGS[config]}.jsonl"
+    folder = facts.engraved_from if config == "engrave" else config
+    source = facts.run.path / "datasets" / folder / f"{name}.jsonl"
+    return lines_of(source), shown(source, facts.run.path)
 
 
 def packed(path: str, rows: Sequence[dict[str, Any]], source: str) -> PlannedFile:

@@ -1,10 +1,13 @@
-"""Everything that a release tells, gathered from a finished run. A run that is not finished is refused."""
+"""Everything that a release tells, gathered from a run: a finished one, or one that stopped before its last training.
+
+Such a run has a data set and no model yet. One that stands in the middle of a stage is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfalign.constitution.schema import Constitution
 from selfalign.errors import UserError
@@ -14,7 +17,7 @@ from selfalign.release.results import TaskResult, task_results
 from selfalign.report.held_out import HeldOut, held_out
 from selfalign.report.ledger import Ledger, ledger
 from selfalign.report.read import RunFiles, read_json, read_run
-from selfalign.report.stages import GENERATING, Decontamination, decontaminations
+from selfalign.report.stages import GENERATING, Decontamination, decontamination, decontaminations
 from selfalign.report.training import TRAINING, Training, training
 
 NEEDED = ("topics", "instructions", "responses", "engrave", "elaborations", "clone", "evaluate")
@@ -54,8 +57,20 @@ class Generated(NamedTuple):
         return sum(number for _, number in self.by_filter)
 
 
+class Untrained(NamedTuple):
+    """The data set of a training that is yet to begin: the rows of its splits, and what of them overlaps a benchmark.
+
+    `config` is `engrave` or `clone`; `stage` the training's name.
+    """
+
+    config: str
+    stage: str
+    splits: dict[str, list[dict[str, Any]]]
+    decontamination: dict[str, Any] | None
+
+
 class Facts(NamedTuple):
-    """A finished run and its base, as cards tell of them."""
+    """A run and its base, as cards tell of them. `kind` is "" where the run has no final model yet."""
 
     run: RunFiles
     recipe: Recipe
@@ -70,6 +85,12 @@ class Facts(NamedTuple):
     tasks: list[TaskResult]
     gate: Gate | None
     decontaminations: dict[str, Decontamination]
+    untrained: Untrained | None = None
+
+    def with_untrained(self, data: Untrained) -> Facts:
+        """The same, with the data set that the run's next training would learn from."""
+        found = {data.stage: decontamination(data.decontamination)} if data.decontamination else {}
+        return self._replace(untrained=data, decontaminations=self.decontaminations | found)
 
     @property
     def model(self) -> Path:
@@ -83,9 +104,10 @@ class Facts(NamedTuple):
 
 
 def gather(path: Path, wishes: Wishes) -> Facts:
-    """Read the run. UserError where it is none, or not finished, or without a model, or of an unknown base."""
+    """Read the run. UserError where it is none, or not finished, or without rows, or of an unknown base."""
     run = read_run(path)
-    refuse_unfinished(run)
+    has_model = refuse_unfinished(run, wishes.merged)
+    wishes = wishes if has_model else wishes._replace(model_repo="")
     recipe = load_recipe(run.path / "recipe.yaml")
     if run.constitution is None:
         raise UserError(f"{path} has no constitution.yaml", "restore the file from a backup")
@@ -95,7 +117,7 @@ def gather(path: Path, wishes: Wishes) -> Facts:
         run.constitution,
         public_base(recipe.base_model, wishes.base_model, wishes.base_license),
         wishes,
-        model_kind(run, wishes.merged),
+        model_kind(run, wishes.merged) if has_model else "",
         [generated(run, name) for name in stages_like(run, GENERATING)],
         [training(name, run.stage(name)) for name in stages_like(run, TRAINING)],
         ledger(run.manifest),
@@ -106,17 +128,43 @@ def gather(path: Path, wishes: Wishes) -> Facts:
     )
 
 
-def refuse_unfinished(run: RunFiles) -> None:
-    """All stages but the report must be done: what a card says of a run must be the whole of it."""
-    for name in (of_kept_round(run, stage) for stage in NEEDED):
-        state = run.stage(name).get("state", "pending")
+def refuse_unfinished(run: RunFiles, merged: bool) -> bool:
+    """Whether the run has a final model. What a card says of a run must be the whole of it, so a UserError otherwise.
+
+    With a model all stages but the report must be done. Without one, the responses, and every stage that was begun.
+    """
+    states = {name: str(run.stage(name).get("state", "pending")) for name in run.stage_names}
+    has_model = states.get("clone", "pending") != "pending"
+    if has_model:
+        needed = [of_kept_round(run, stage) for stage in NEEDED]
+    else:
+        needed = [name for name, state in states.items() if state not in ("pending", "skipped")]
+    for name in needed:
+        state, why = states.get(name, "pending"), run.stage(name).get("failure", "")
         if state != "done":
-            why = run.stage(name).get("failure", "")
             raise UserError(
                 f"{run.path} is not finished: {name} is {state}{f' ({why})' if why else ''}",
-                f"selfalign run {run.path / 'recipe.yaml'} --out {run.path}",
+                command_to_go_on(run),
                 exit_code=1,
             )
+    if not has_model and (responses := of_kept_round(run, "responses")) not in needed:
+        raise UserError(
+            f"{run.path} has nothing to release yet: {responses} is pending",
+            f"{command_to_go_on(run)} --until {responses}",
+            exit_code=1,
+        )
+    if not has_model and merged:
+        raise UserError(
+            f"{run.path} has no model yet, so there is nothing to merge",
+            f"{command_to_go_on(run)}; or leave --merged out, and the data set alone is released",
+            exit_code=1,
+        )
+    return has_model
+
+
+def command_to_go_on(run: RunFiles) -> str:
+    """What runs the stages that are not done."""
+    return f"selfalign run {run.path / 'recipe.yaml'} --out {run.path}"
 
 
 def of_kept_round(run: RunFiles, stage: str) -> str:

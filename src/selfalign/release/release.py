@@ -1,4 +1,4 @@
-"""A finished run -> a model repository and a data set repository, as files of a folder or on the Hub."""
+"""A run -> a model repository, where it has a model, and a data set repository: files of a folder, or on the Hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from selfalign.constitution.loading import to_yaml
 from selfalign.recipe import Recipe, SourceOptions
 from selfalign.release.cards import dataset_card, model_card
-from selfalign.release.dataset import plan_data
+from selfalign.release.dataset import Data, plan_data
 from selfalign.release.facts import Facts
 from selfalign.release.files import PlannedFile, write_file, written
 from selfalign.release.model import plan_model, write_merged
@@ -28,7 +28,7 @@ OF_THIS_MACHINE = {"engine": ("base_url", "served_model", "address"), "launch": 
 
 
 class Release(NamedTuple):
-    """What a release consists of: files under `model/` and under `dataset/`."""
+    """What a release consists of: files under `dataset/`, and under `model/` where the run has one."""
 
     facts: Facts
     files: list[PlannedFile]
@@ -42,9 +42,7 @@ def plan_release(facts: Facts) -> Release:
     """Every file, scanned: one that holds a token, or a path of this machine, is a UserError. Nothing is written."""
     data = plan_data(facts)
     files = [
-        *plan_model(facts),
-        written("model/README.md", model_card(facts, data), "model card"),
-        *attachments(facts, "model"),
+        *(model_repository(facts, data) if facts.kind else []),
         *data.files,
         written("dataset/README.md", dataset_card(facts, data), "dataset card"),
         *attachments(facts, "dataset"),
@@ -55,6 +53,12 @@ def plan_release(facts: Facts) -> Release:
         if looked_through is not None:
             check_file(file.path, looked_through, secrets, paths, file.origin)
     return Release(facts, sorted(files, key=lambda file: (not file.path.startswith("model/"), file.path)))
+
+
+def model_repository(facts: Facts, data: Data) -> list[PlannedFile]:
+    """The files of the model, its card and what is attached."""
+    card = written("model/README.md", model_card(facts, data), "model card")
+    return [*plan_model(facts), card, *attachments(facts, "model")]
 
 
 def write_release(release: Release, output: Path) -> str:

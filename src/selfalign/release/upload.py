@@ -40,7 +40,7 @@ def repositories(target: str) -> Repositories:
 
 
 def upload(release: Release, folder: Path, repos: Repositories, private: bool) -> list[str]:
-    """Create what is missing and commit; the data set first, since the model's card names it. Gives the URLs.
+    """Create what is missing and commit, repository by repository. Gives the URLs.
 
     Raises RunFailed with one line: no token, no right to write, no network, a card that the Hub refuses.
     """
@@ -51,8 +51,16 @@ def upload(release: Release, folder: Path, repos: Repositories, private: bool) -
         raise UserError("there is no Hub token here", "hf auth login, or set HF_TOKEN to one that may write")
     (enable_progress_bars if sys.stderr.isatty() else disable_progress_bars)()
     api = HfApi()
-    parts = (("dataset", repos.dataset, "dataset"), ("model", repos.model, "model"))
-    return [commit(api, repo, kind, folder / part, release.part(part), private) for part, repo, kind in parts]
+    return [
+        commit(api, repo, part, folder / part, release.part(part), private)
+        for part, repo in destinations(release, repos).items()
+    ]
+
+
+def destinations(release: Release, repos: Repositories) -> dict[str, str]:
+    """Part -> Hub id, of the parts that there are; the data set first, since the model's card names it."""
+    places = {"dataset": repos.dataset, "model": repos.model}
+    return {part: repo for part, repo in places.items() if release.part(part)}
 
 
 def commit(api: Any, repo: str, kind: str, folder: Path, names: list[str], private: bool) -> str:

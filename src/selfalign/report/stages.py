@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfalign.records import Record
 from selfalign.report.read import RunFiles, base_name
@@ -97,17 +97,18 @@ def total_row(rows: Iterable[StageRow]) -> StageRow:
 def decontaminations(run: RunFiles) -> dict[str, Decontamination]:
     """Training stage -> what of its records overlaps a benchmark, where it was looked for."""
     entries = {name: run.stage(name).get("decontamination") for name in run.stage_names}
-    return {
-        name: Decontamination(
-            entry["checked"],
-            entry["overlapping"],
-            entry["dropped"],
-            entry["by_benchmark"],
-            {benchmark: row["questions"] for benchmark, row in entry["benchmarks"].items()},
-        )
-        for name, entry in entries.items()
-        if entry
-    }
+    return {name: decontamination(entry) for name, entry in entries.items() if entry}
+
+
+def decontamination(entry: dict[str, Any]) -> Decontamination:
+    """From a training's entry in the manifest."""
+    return Decontamination(
+        entry["checked"],
+        entry["overlapping"],
+        entry["dropped"],
+        entry["by_benchmark"],
+        {benchmark: row["questions"] for benchmark, row in entry["benchmarks"].items()},
+    )
 
 
 def rejections(run: RunFiles) -> dict[str, list[Rejection]]:
