@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from selfalign.engines.embedded.loading import DEFAULT_MODEL, default_gguf
+from selfalign.engines.embedded.gguf import DEFAULT_MODEL, default_gguf
 from selfalign.errors import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

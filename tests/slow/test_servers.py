@@ -9,7 +9,8 @@ import pytest
 
 from selfalign.engines.base import Engine, Request, Sampling
 from selfalign.engines.embedded.engine import EmbeddedEngine
-from selfalign.engines.embedded.loading import Source, default_gguf, resolve_model
+from selfalign.engines.embedded.gguf import default_gguf
+from selfalign.engines.embedded.loading import Source, resolve_model
 from selfalign.engines.openai.engine import OpenAIEngine
 from selfalign.errors import UserError
 from selfalign.recipe import EngineOptions

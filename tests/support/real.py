@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.engines.embedded.loading import DEFAULT_MODEL, Source, resolve_model
+from selfalign.engines.embedded.gguf import DEFAULT_MODEL
+from selfalign.engines.embedded.loading import Source, resolve_model
 from selfalign.errors import UserError
 from selfalign.weights.pad import pad_model
 

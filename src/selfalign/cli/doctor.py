@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """What this machine has, and what is missing; status 1 where a run could not start."""
-    from selfalign.engines.embedded.loading import INSTALL_DEFAULT, default_gguf, pick_device, pick_dtype
+    from selfalign.engines.embedded.gguf import INSTALL_DEFAULT, default_gguf
+    from selfalign.engines.embedded.loading import pick_device, pick_dtype
     from selfalign.errors import UserError
     from selfalign.pipeline.provenance import machine, versions
 

@@ -12,7 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """What may stand where a command takes MODEL, and what is here already."""
-    from selfalign.engines.embedded.loading import DEFAULT_MODEL, INSTALL_DEFAULT, cache_directory, default_gguf
+    from selfalign.engines.embedded.cache_directory import cache_directory
+    from selfalign.engines.embedded.gguf import DEFAULT_MODEL, INSTALL_DEFAULT, default_gguf
     from selfalign.errors import UserError
 
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfalign.engines.embedded.loading import DEFAULT_MODEL, resolve_model
+from selfalign.engines.embedded.gguf import DEFAULT_MODEL
+from selfalign.engines.embedded.loading import resolve_model
 from selfalign.errors import UserError
 
 PADDABLE = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3")

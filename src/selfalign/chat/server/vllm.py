@@ -22,7 +22,8 @@ from typing import NamedTuple
 from selfalign.chat.server.hub import BASE, is_run, model_name, run_adapters, run_base
 from selfalign.constitution.chat_format import ChatFormat
 from selfalign.constitution.loading import load_constitution
-from selfalign.engines.embedded.loading import Source, cache_directory, load_tokenizer, resolve_model
+from selfalign.engines.embedded.cache_directory import cache_directory
+from selfalign.engines.embedded.loading import Source, load_tokenizer, resolve_model
 from selfalign.errors import UserError
 from selfalign.records import content_hash, write_atomically
 from selfalign.weights.merge import merge_adapter

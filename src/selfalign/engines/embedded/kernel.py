@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfalign.engines.embedded.cache import key_shape
-from selfalign.engines.embedded.loading import cache_directory
+from selfalign.engines.embedded.cache_directory import cache_directory
 from selfalign.records import content_hash
 
 if TYPE_CHECKING:
