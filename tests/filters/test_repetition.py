@@ -89,3 +89,8 @@ def test_the_cut_is_an_idempotent_prefix(text: str) -> None:
     assert text.startswith(cut)
     assert cut == text or cut == cut.rstrip()
     repetition(text, 5)
+
+
+def test_the_letter_of_an_item_that_lost_its_words_goes_too() -> None:
+    text = "A. The story of Leonardo is a story about you.\nB. The story of Leonardo is a story about you.\nC. No."
+    assert cut_repetition(text) == "A. The story of Leonardo is a story about you."

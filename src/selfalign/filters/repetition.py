@@ -30,7 +30,9 @@ LEVELS = (
 )
 SENTENCE_OR_LINE = re.compile(r"(?P<line>\n+)|[.!?。]+[\"'”’)*_\]]*(?=\s|$)|\Z")
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+", re.MULTILINE)
+MARK = r"(?:(?:\d{1,3}|[^\W\d_])[.)]|[-*•])"  # "3.", "B)", "-"
+LIST_MARK = re.compile(rf"^[ \t]*{MARK}[ \t]+", re.MULTILINE)
+LONE_MARK = re.compile(rf"(?:^|\n)[ \t]*{MARK}?[ \t]*\Z")
 FENCED = re.compile(r"^[ \t]*```.*?(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 SENTENCE_END = re.compile(r"[.!?。]+[\"'”’)*_\]]*(?=\s|$)|(?<=\S)(?=[ \t]*\n)")
 
@@ -170,4 +172,4 @@ def whole_sentences(text: str) -> str:
     body = text.rstrip()
     ends = [match.end() for match in SENTENCE_END.finditer(text) if match.end() <= len(body)]
     kept = body[: ends[-1]] if ends else ""
-    return re.sub(r"(?:^|\n)[ \t]*(?:\d{1,3}[.)]|[-*•])?[ \t]*\Z", "", kept).rstrip()
+    return LONE_MARK.sub("", kept).rstrip()
