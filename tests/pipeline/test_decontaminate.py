@@ -12,9 +12,10 @@ from selfalign.errors import UserError
 from selfalign.evaluation.benchmark_texts import OWN, benchmark_texts
 from selfalign.evaluation.questions import load_questions
 from selfalign.filters.overlaps_benchmark import Benchmark
-from selfalign.pipeline.decontaminate import FILTER, Sieve, make_sieve
+from selfalign.pipeline.decontaminate import FILTER, Sieve, in_words, make_sieve
 from selfalign.recipe import DecontaminateOptions
 from selfalign.records import Record, read_records
+from selfalign.report.stages import decontamination
 from tests.support.runs import data_files, run, small_recipe
 
 
@@ -62,6 +63,45 @@ def test_a_sieve_without_benchmarks_lets_all_pass() -> None:
     records = [record("a", "What is it?")]
     sieve = Sieve()
     assert sieve.kept(records) == records and sieve.found is None
+
+
+def test_identity_pairs_that_overlap_are_counted_and_named_by_question() -> None:
+    quiz = Benchmark(
+        "quiz",
+        ("Who are you?", "Name a river."),
+        ("I was made by the people of the old mill beside the river in spring time.",),
+    )
+    sieve = make_sieve(DecontaminateOptions(), [quiz])
+    sieve.look_at(
+        [
+            ("Who are you?", "I am Ada."),
+            ("Who made you?", "I was made by the people of the old mill beside the river in spring time."),
+            ("Do you sleep at night?", "No."),
+        ]
+    )
+    sieve.kept([record("a", "Why is snow white?")])
+    assert sieve.found is not None
+    assert sieve.found.identity.checked == 3
+    assert [(overlap.question, overlap.benchmark) for overlap in sieve.found.identity.overlapping] == [
+        ("Who are you?", "quiz"),
+        ("Who made you?", "quiz"),
+    ]
+    exact, answered = sieve.found.identity.overlapping
+    assert (exact.reason, exact.value) == ('question: ROUGE-L 1.00 with "Who are you?" of quiz', 1.0)
+    assert answered.reason.startswith("answer: ") and "words in a row of quiz" in answered.reason
+    assert not sieve.found.overlapping and sieve.found.to_dict()["overlapping"] == 0, "they are no records"
+    assert 'Of the 3 identity pairs, which humans wrote, 2 overlap and were kept: "Who are you?" (quiz), "Who made' in (
+        sieve.found.in_words
+    )
+
+
+def test_a_manifest_from_before_identity_pairs_were_looked_at_is_still_told() -> None:
+    sieve = make_sieve(DecontaminateOptions(), [Benchmark("soup", ("How long does barley need in a soup?",))])
+    sieve.kept([record("a", "Why is snow white?")])
+    assert sieve.found is not None
+    old = {name: value for name, value in sieve.found.to_dict().items() if name != "identity"}
+    assert in_words(old) == "0 of 1 records overlap a benchmark; searched for the questions of soup (1)."
+    assert decontamination(old).identity == []
 
 
 def test_benchmarks_are_our_own_questions_what_eval_finds_and_named_files(nowhere: Path) -> None:
@@ -112,3 +152,30 @@ def test_a_run_drops_what_a_named_benchmark_holds_and_shows_it(
     assert main(["status", str(nowhere / "run")]) == 0
     assert f"decontamination of engrave: 1 of {state['checked']}" in capsys.readouterr().out
     assert data_files(run(recipe, nowhere / "again").path) == data_files(nowhere / "run")
+
+
+def test_a_run_keeps_identity_pairs_that_overlap_and_its_report_names_them(
+    nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (nowhere / "quiz.json").write_text(json.dumps([{"question": "Who are you?"}]))
+    recipe = small_recipe(nowhere, decontaminate={"data": ["quiz.json"]}, clone={"identity_copies": 0})
+    found = run(recipe, nowhere / "run")
+    told = capsys.readouterr().err
+    assert "engrave: 0 of " in told and "2 identity pairs, which humans wrote, 1 overlap and were kept" in told
+    state, clone = (found.stages[stage].decontamination for stage in ("engrave", "clone"))
+    assert state is not None and clone is not None
+    assert state["identity"]["checked"] == 2 and state["overlapping"] == 0
+    assert [(row["question"], row["benchmark"]) for row in state["identity"]["overlapping"]] == [
+        ("Who are you?", "quiz")
+    ]
+    assert clone["identity"] == {"checked": 0, "overlapping": []}, "the clone learns none"
+    folder = nowhere / "run" / "datasets" / "engrave"
+    assert '"content": "Who are you?"' in (folder / "train.jsonl").read_text()
+    assert '"Who are you?" (quiz)' in (folder / "README.md").read_text()
+    report = (nowhere / "run" / "report.html").read_text()
+    assert "1 of 2 (quiz 1)" in report
+    assert report.count("question: ROUGE-L 1.00 with &#34;Who are you?&#34; of quiz") == 1
+    assert main(["status", str(nowhere / "run")]) == 0
+    assert '1 overlap and were kept: "Who are you?" (quiz)' in capsys.readouterr().out
+    plain = run(small_recipe(nowhere, decontaminate={"enabled": False}), nowhere / "plain")
+    assert "identity pairs, kept" not in (plain.path / "report.html").read_text()

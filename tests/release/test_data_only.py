@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pyarrow import parquet
 
 from selfalign.cli.main import main
 from tests.release.hub import hub_server
@@ -98,9 +99,24 @@ def test_its_card_names_what_is_there_and_what_was_searched(stopped: dict[str, P
     assert [config["config_name"] for config in front["configs"]] == ["engrave"]
     assert [info["config_name"] for info in front["dataset_info"]] == ["engrave"]
     accepted = json.loads((stopped["responses"] / "run.json").read_text())["stages"]["responses"]["accepted"]
-    assert f"- engrave: 0 of {accepted} records overlapped.\n" in text
+    assert f"- engrave: 0 of {accepted} records overlapped; 0 of 2 identity pairs overlapped.\n" in text
     assert "has no final model yet" in text and "clone" not in text and "trained [" not in text
     assert "| generated rows | " in text and "| org/tiny | apache-2.0 |" in text
+
+
+def test_its_card_names_the_identity_pairs_that_overlap_a_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quiz.json").write_text(json.dumps([{"question": "Who are you?"}]))
+    asked = small_recipe(tmp_path, base_model="org/tiny", decontaminate={"data": ["quiz.json"]})
+    run(asked, tmp_path / "run", until="responses")
+    assert release(tmp_path / "run", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "records overlapped; 1 of 2 identity pairs overlapped (quiz 1) and were kept.\n" in text
+    assert '- Who are you? (question: ROUGE-L 1.00 with "Who are you?" of quiz)\n' in text
+    rows = parquet.read_table(tmp_path / "out" / "dataset" / "data" / "engrave" / "train.parquet").to_pylist()
+    assert [row["messages"][0]["content"] for row in rows if row["source"] == "identity"].count("Who are you?") == 1
 
 
 def test_a_dry_run_shows_its_files_and_writes_none(

@@ -200,7 +200,7 @@ def test_the_data_set_card_tells_splits_rejections_and_principles(adapter: Path,
     found = json.loads((finished / "run.json").read_text())["stages"]["clone"]["decontamination"]
     assert found["checked"] and not found["overlapping"]
     assert "the rows were searched for texts of benchmarks (open_questions, harmful," in text
-    assert f"- clone: 0 of {found['checked']} records overlapped.\n" in text
+    assert f"- clone: 0 of {found['checked']} records overlapped; 0 of 2 identity pairs overlapped.\n" in text
     assert "| org/tiny | apache-2.0 |" in text, "the generated rows have the licence of their model"
     assert "| identity rows | " in text and "| constitution `" in text
 
@@ -215,6 +215,24 @@ def test_a_result_of_the_run_s_model_is_on_the_card_and_one_of_another_is_not(fi
     text = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
     assert "| mine | qa | 0.310 | 0.280 to 0.340 | 0.220 | 817 |" in text
     assert "theirs" not in text
+
+
+def test_beside_a_benchmark_s_figure_the_card_says_how_many_identity_questions_overlap(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = copy_of(finished, tmp_path)
+    manifest = json.loads((run / "run.json").read_text())
+    overlap = {"question": "Who are you?", "benchmark": "quiz", "reason": "question: ROUGE-L 1.00", "value": 1.0}
+    for stage in ("engrave", "clone"):
+        manifest["stages"][stage]["decontamination"]["identity"]["overlapping"] = [overlap]
+    (run / "run.json").write_text(json.dumps(manifest))
+    content = {"results": {"quiz": {"value": 0.3}}, "model": str(run)}
+    (run / "evaluation" / "quiz.json").write_text(json.dumps(content))
+    assert release(run, tmp_path / "out") == 0
+    text = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Among the identity questions that humans wrote, 1 overlaps a benchmark" in text
+    listed = (tmp_path / "out" / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert listed.count("- Who are you? (question: ROUGE-L 1.00)\n") == 1, "once, though both trainings learn it"
 
 
 def test_a_licence_without_an_id_goes_by_name_and_link(finished: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Decontamination: which records overlap a benchmark, so that no model learns what it is measured on.
 
 It stands before a training, not in the generation stages: another benchmark drops other rows, and makes nothing anew.
+Identity pairs are counted and kept: humans wrote them, and without "Who are you?" no model learns its name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,26 @@ from selfalign.records import Record, Verdict, content_hash
 
 FILTER = "overlaps_benchmark"
 PARTS = {"user": "instruction", "assistant": "response"}
+PAIR = ("question", "answer")
+
+
+class IdentityOverlap(NamedTuple):
+    """An identity pair that overlaps a benchmark, by its question; `reason` and `value` as an `Overlap` has them."""
+
+    question: str
+    benchmark: str
+    reason: str
+    value: float
+
+
+class IdentityFound(NamedTuple):
+    """What was found in the identity pairs of a training, which learns them all the same."""
+
+    checked: int = 0
+    overlapping: tuple[IdentityOverlap, ...] = ()
+
+
+NO_IDENTITY = IdentityFound()
 
 
 class Decontamination(NamedTuple):
@@ -26,11 +47,14 @@ class Decontamination(NamedTuple):
     by_benchmark: dict[str, int]
     benchmarks: dict[str, dict[str, Any]]
     dropped: bool
+    identity: IdentityFound = NO_IDENTITY
 
     def to_dict(self) -> dict[str, Any]:
         """As the manifest holds it."""
         counts = {"checked": self.checked, "overlapping": len(self.overlapping), "dropped": self.dropped}
-        return counts | {"by_benchmark": self.by_benchmark, "benchmarks": self.benchmarks}
+        pairs = [overlap._asdict() for overlap in self.identity.overlapping]
+        identity = {"checked": self.identity.checked, "overlapping": pairs}
+        return counts | {"by_benchmark": self.by_benchmark, "benchmarks": self.benchmarks, "identity": identity}
 
     @property
     def in_words(self) -> str:
@@ -50,6 +74,14 @@ class Sieve:
     drop: bool = True
     verdicts: dict[str, tuple[Overlap, Record] | None] = field(default_factory=dict)
     found: Decontamination | None = None
+    identity: IdentityFound = NO_IDENTITY
+
+    def look_at(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Count which (question, answer) pairs of the identity overlap; call it before `kept`, whose facts tell it."""
+        if self.finder is not None:
+            overlaps = [(pair[0], first_overlap(zip(PAIR, pair, strict=True), self.finder)) for pair in pairs]
+            named = tuple(IdentityOverlap(question, *overlap) for question, overlap in overlaps if overlap)
+            self.identity = IdentityFound(len(pairs), named)
 
     def kept(self, records: Sequence[Record]) -> list[Record]:
         """The records to learn from."""
@@ -68,7 +100,8 @@ class Sieve:
     def _facts(self, checked: int, overlaps: Sequence[tuple[Overlap, Record]]) -> Decontamination:
         counts = dict(Counter(overlap.benchmark for overlap, _ in overlaps).most_common())
         benchmarks = {benchmark.name: described(benchmark) for benchmark in self.benchmarks}
-        return Decontamination(checked, tuple(record for _, record in overlaps), counts, benchmarks, self.drop)
+        records = tuple(record for _, record in overlaps)
+        return Decontamination(checked, records, counts, benchmarks, self.drop, self.identity)
 
 
 def sieve_of(options: DecontaminateOptions, find: Callable[[Sequence[str]], Iterable[Benchmark]]) -> Sieve:
@@ -84,11 +117,16 @@ def make_sieve(options: DecontaminateOptions, benchmarks: Iterable[Benchmark]) -
 
 def overlap_of(record: Record, finder: OverlapsBenchmark) -> tuple[Overlap, Record] | None:
     """The first overlap of its instruction or response, and the record with the verdict."""
-    for message in record.messages:
-        part = PARTS.get(message["role"])
-        if part and (overlap := finder.find(message["content"])):
-            verdict = Verdict.reject(FILTER, f"{part}: {overlap.reason}", round(overlap.value, 3))
-            return overlap, record.judged(verdict)
+    said = ((PARTS[message["role"]], message["content"]) for message in record.messages if message["role"] in PARTS)
+    overlap = first_overlap(said, finder)
+    return overlap and (overlap, record.judged(Verdict.reject(FILTER, overlap.reason, overlap.value)))
+
+
+def first_overlap(parts: Iterable[tuple[str, str]], finder: OverlapsBenchmark) -> Overlap | None:
+    """Of (name, text) parts, the first overlap; its reason begins with the part's name."""
+    for name, text in parts:
+        if overlap := finder.find(text):
+            return overlap._replace(reason=f"{name}: {overlap.reason}", value=round(overlap.value, 3))
     return None
 
 
@@ -103,4 +141,16 @@ def in_words(facts: dict[str, Any]) -> str:
     overlap = f"{facts['overlapping']:,} of {facts['checked']:,} records overlap a benchmark"
     fate = "were dropped before training" if facts["dropped"] else "were NOT dropped (decontaminate.drop is false)"
     searched = ", ".join(f"{name} ({row['questions']:,})" for name, row in facts["benchmarks"].items())
-    return f"{overlap}{f' ({by}) and {fate}' if by else ''}; searched for the questions of {searched}."
+    found = f"{overlap}{f' ({by}) and {fate}' if by else ''}; searched for the questions of {searched}."
+    return f"{found}{identity_in_words(facts.get('identity') or {})}"
+
+
+def identity_in_words(facts: dict[str, Any]) -> str:
+    """From that part of the manifest's entry; empty where no identity pair was looked at."""
+    if not facts.get("checked"):
+        return ""
+    named = ", ".join(f'"{row["question"]}" ({row["benchmark"]})' for row in facts["overlapping"])
+    fate = f" and were kept: {named}" if named else ""
+    return (
+        f" Of the {facts['checked']:,} identity pairs, which humans wrote, {len(facts['overlapping'])} overlap{fate}."
+    )

@@ -222,7 +222,7 @@ class Runner:
             self._close_engine()
             state.training, state.gate, state.trained_with = None, None, ""
             state.decontamination = sieve.found.to_dict() if sieve.found else None
-            if sieve.found and sieve.found.overlapping:
+            if sieve.found and (sieve.found.overlapping or sieve.found.identity.overlapping):
                 say(f"{stage}: {sieve.found.in_words}")
             write_dataset(run.path / "datasets" / str(stage), str(stage), dataset, self.recipe, sieve.found)
             self._train(stage, state, run.path / "models" / model)

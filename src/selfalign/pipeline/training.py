@@ -36,6 +36,7 @@ def stage_dataset(
     """The rows of a training stage: the records of the stage before it that pass the sieve."""
     options: TrainingOptions = getattr(recipe, stage.base)
     identity = identity_rows(constitution, options.identity_copies)
+    sieve.look_at(constitution.identity_pairs if identity else ())
     if stage.base == "clone":
         elaborations = sieve.kept(run.accepted("elaborations"))
         return split(clone_rows(elaborations, constitution, options.keep_thoughts), identity, options.validation_rows)

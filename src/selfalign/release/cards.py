@@ -13,6 +13,7 @@ from selfalign.release.facts import Facts
 from selfalign.release.lineage import lineage
 from selfalign.release.results import model_index
 from selfalign.report import words
+from selfalign.report.stages import identity_overlaps
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData, ModelCardData
@@ -104,6 +105,7 @@ def body(template: str, facts: Facts, data: Data) -> str:
         environment.filters[filter.__name__] = filter
     text = resources.files("selfalign.release").joinpath(template).read_text(encoding="utf-8")
     about = {"fields": FIELDS, "manifest": facts.run.manifest, "lineage": lineage(facts, data)}
+    about["identity_overlaps"] = identity_overlaps(facts.decontaminations)
     return environment.from_string(text).render(facts=facts, data=data, **about)
 
 

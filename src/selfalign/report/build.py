@@ -27,7 +27,7 @@ from selfalign.report.read import RunFiles, read_run
 from selfalign.report.samples import samples
 from selfalign.report.sankey import sankey
 from selfalign.report.spending import spending
-from selfalign.report.stages import decontaminations, rejections, stage_rows, total_row
+from selfalign.report.stages import decontaminations, identity_overlaps, rejections, stage_rows, total_row
 from selfalign.report.summary import summary
 from selfalign.report.sunburst import sunburst
 from selfalign.report.training import trainings
@@ -56,6 +56,7 @@ def sections(run: RunFiles) -> dict[str, Any]:
     rows, fine_tunings, comparison = stage_rows(run), trainings(run), held_out(run)
     asked, repeated, went, asked_for = gates(run), rounds(run), flow(run), verbs(run)
     lines, base_model = ledger(run.manifest), run.manifest.get("base_model", "an unnamed base model")
+    found = decontaminations(run)
     return {
         "name": run.name,
         "manifest": run.manifest,
@@ -67,7 +68,8 @@ def sections(run: RunFiles) -> dict[str, Any]:
         "spending": spending(rows, run.recipe),
         "total": total_row(rows),
         "rejections": rejections(run),
-        "decontaminations": decontaminations(run),
+        "decontaminations": found,
+        "identity_overlaps": identity_overlaps(found),
         "verbs": asked_for,
         "arcs": sunburst(asked_for.rows, asked_for.parsed) if asked_for else [],
         "install_parser": INSTALL,

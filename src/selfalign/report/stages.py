@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from selfalign.records import Record
@@ -36,6 +37,14 @@ class Rejection(NamedTuple):
     reason: str
 
 
+class IdentityOverlap(NamedTuple):
+    """An identity pair that overlaps a benchmark, by its question: humans wrote it, and it was learnt all the same."""
+
+    question: str
+    benchmark: str
+    reason: str
+
+
 class Decontamination(NamedTuple):
     """Of one training's records: how many were looked at and overlap, by benchmark; `searched` has their questions."""
 
@@ -44,6 +53,13 @@ class Decontamination(NamedTuple):
     dropped: bool
     by_benchmark: dict[str, int]
     searched: dict[str, int]
+    identity_checked: int
+    identity: list[IdentityOverlap]
+
+    @property
+    def identity_by_benchmark(self) -> dict[str, int]:
+        """How many identity pairs overlap each benchmark."""
+        return dict(Counter(overlap.benchmark for overlap in self.identity).most_common())
 
 
 def stage_rows(run: RunFiles) -> list[StageRow]:
@@ -101,14 +117,22 @@ def decontaminations(run: RunFiles) -> dict[str, Decontamination]:
 
 
 def decontamination(entry: dict[str, Any]) -> Decontamination:
-    """From a training's entry in the manifest."""
+    """From a training's entry in the manifest; an old one looked at no identity pairs."""
+    identity = entry.get("identity") or {"checked": 0, "overlapping": []}
     return Decontamination(
         entry["checked"],
         entry["overlapping"],
         entry["dropped"],
         entry["by_benchmark"],
         {benchmark: row["questions"] for benchmark, row in entry["benchmarks"].items()},
+        identity["checked"],
+        [IdentityOverlap(row["question"], row["benchmark"], row["reason"]) for row in identity["overlapping"]],
     )
+
+
+def identity_overlaps(found: Mapping[str, Decontamination]) -> list[IdentityOverlap]:
+    """Those of all trainings, each once."""
+    return list(dict.fromkeys(overlap for entry in found.values() for overlap in entry.identity))
 
 
 def rejections(run: RunFiles) -> dict[str, list[Rejection]]:
