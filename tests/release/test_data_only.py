@@ -59,7 +59,7 @@ def test_the_data_set_alone_is_written_and_one_line_says_so(
     told = capsys.readouterr().err.splitlines()
     path = stopped[stage]
     command = f"selfalign run {path}/recipe.yaml --out {path}"
-    assert told == [f"{path} has no model yet, so this is the data set alone; a model: {command}"]
+    assert told == [f"{path} has no final model yet, so this is the data set alone; a model: {command}"]
     assert files(path) == before, "a release only reads"
 
 
@@ -172,5 +172,5 @@ def test_there_is_nothing_to_merge(
     stopped: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert release(stopped["responses"], tmp_path / "out", "--merged") == 1
-    assert "has no model yet, so there is nothing to merge" in capsys.readouterr().err
+    assert "has no final model yet, so there is nothing to merge" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -86,7 +86,7 @@ def warn(release: Release) -> None:
 
     if not release.facts.kind:
         run = release.facts.run
-        say(f"{run.path} has no model yet, so this is the data set alone; a model: {command_to_go_on(run)}")
+        say(f"{run.path} has no final model yet, so this is the data set alone; a model: {command_to_go_on(run)}")
     gate = release.facts.gate
     if gate and not gate.passed:
         say(f"this model failed its gate ({gate.reason or 'no reason is noted'}): its card says so first")

@@ -155,7 +155,7 @@ def refuse_unfinished(run: RunFiles, merged: bool) -> bool:
         )
     if not has_model and merged:
         raise UserError(
-            f"{run.path} has no model yet, so there is nothing to merge",
+            f"{run.path} has no final model yet, so there is nothing to merge",
             f"{command_to_go_on(run)}; or leave --merged out, and the data set alone is released",
             exit_code=1,
         )
