@@ -295,13 +295,13 @@ def test_a_run_that_lost_a_node_goes_on_with_the_others_and_any_other_fault_ends
 def test_before_the_time_limit_the_run_is_stopped_and_the_job_requeued(
     printed: Callable[..., str], tmp_path: Path
 ) -> None:
-    stopping = COUNTED_NODES + "trap 'echo stopped >> \"$FAKES/run.calls\"; exit 130' INT\nsleep 60 &\nwait\n"
+    trap = 'trap \'echo stopped >> "$FAKES/run.calls"; exit 130\' INT\necho yes > "$FAKES/trap.stands"\n'
+    stopping = COUNTED_NODES + trap + "sleep 60 &\nwait\n"
     fakes = install(tmp_path / "fakes", ray=FAKE_RAY, selfalign=stopping)
     (fakes / "nodes").write_text("1\n", encoding="utf-8")
     script = write_script(printed("--setup", f"export PATH={shlex.quote(str(fakes))}:$PATH"), tmp_path)
     job = start(script, fakes)
-    wait_for(fakes / "run.calls", "run ")
-    time.sleep(0.2)  # its trap stands
+    wait_for(fakes / "trap.stands", "yes")
     job.send_signal(signal.SIGUSR1)
     assert job.wait(30) == 130, (fakes / "log").read_text(encoding="utf-8")
     assert (fakes / "run.calls").read_text(encoding="utf-8").endswith("stopped\n")
