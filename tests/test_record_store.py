@@ -53,6 +53,7 @@ def test_what_is_appended_is_found(file: RecordFile) -> None:
     file.append(rows(12)[9:])
     assert list(file) == list(RecordFile(file.path)) == rows(12)
     assert [file.get(row.key) for row in rows(13)] == [*rows(12), None]
+    assert [file.holds(row.key) for row in rows(13)] == [True] * 12 + [False]
 
 
 @pytest.mark.parametrize("recent", [1, 3, 1000])
@@ -70,6 +71,7 @@ def test_keys_are_found_whether_they_were_sorted_in_yet_or_not(recent: int, monk
 def test_keys_that_share_a_hash_are_told_apart(file: RecordFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file._index, "number", lambda key: 3)
     assert [file.get(row.key) for row in rows(5)] == [None, None, None, rows(5)[3], None]
+    assert [file.holds(row.key) for row in rows(5)] == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize("line", [b'{"key": "a", "stage": 3\n', b"nonsense\n", b'{"stage": "a"}\n', b'{"key": "a'])

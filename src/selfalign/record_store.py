@@ -95,6 +95,11 @@ class RecordFile(Sequence[Record]):
         record = None if number is None else self._read(number)
         return record if record and record.key == key else None
 
+    def holds(self, key: str) -> bool:
+        """Whether there is a record of that key. All that is read of it is its key."""
+        number = self._index.number(key)
+        return number is not None and key_of(self._line(number)) == key
+
     def append(self, rows: Sequence[Record]) -> None:
         """Write them and make them durable."""
         lines = [record.to_json() + "\n" for record in rows]
@@ -113,12 +118,15 @@ class RecordFile(Sequence[Record]):
     def _note(self, size: int) -> None:
         self._ends.append(size + (self._ends[-1] if self._ends else 0))
 
-    def _read(self, number: int) -> Record:
+    def _line(self, number: int) -> bytes:
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._descriptor)
         start = self._ends[number - 1] if number else 0
-        line = os.pread(self._descriptor, self._ends[number] - start, start)
+        return os.pread(self._descriptor, self._ends[number] - start, start)
+
+    def _read(self, number: int) -> Record:
+        line = self._line(number)
         try:
             return Record.from_json(line.decode())
         except (ValueError, TypeError, KeyError) as fault:

@@ -10,13 +10,15 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from selfalign.errors import UserError
 
+KEY_LENGTH = 20
+"""Hex digits of a key, 80 bits: no clash at 10^9 records."""
 KEY_FIRST = b'{"key": "'
 """How a record's line begins."""
 BLOCK = 1 << 16
@@ -126,14 +128,19 @@ as_line = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an enc
 as_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
-def content_hash(value: Any, length: int = 20) -> str:
-    """A SHA-256 of `value` as canonical JSON, its first `length` hex digits (80 bits: no clash at 10^9 records)."""
+def content_hash(value: Any, length: int = KEY_LENGTH) -> str:
+    """A SHA-256 of `value` as canonical JSON, its first `length` hex digits."""
     return hashlib.sha256(as_canonical(value).encode()).hexdigest()[:length]
 
 
-def record_key(stage: str, settings_hash: str, parents: Sequence[str], index: Sequence[int]) -> str:
-    """The key of the candidate at `index` (job, attempt) of `stage` under the settings of `settings_hash`."""
-    return content_hash([stage, settings_hash, list(parents), list(index)])
+def record_keys(stage: str, settings_hash: str, parents: Sequence[str], job: int) -> Callable[[int], str]:
+    """The keys of a job's candidates: the content hash of [stage, settings hash, parents, [job, candidate]]."""
+    line = as_canonical([stage, settings_hash, list(parents), [job]]).removesuffix("]]").encode()
+
+    def key(candidate: int) -> str:
+        return hashlib.sha256(b"%b,%d]]" % (line, candidate)).hexdigest()[:KEY_LENGTH]
+
+    return key
 
 
 def seed_of(key: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import islice
 
 import pytest
 from benchmarks.novelty.texts import instructions
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
-from selfalign.filters import overlap_index
+from selfalign.filters import overlap_index, overlap_words
 from selfalign.filters.novelty import Novelty, quoted
+from selfalign.filters.overlap_index import OverlapIndex
 from selfalign.filters.words import rouge_l, words
 from selfalign.records import Verdict
 
@@ -81,11 +83,14 @@ TEXTS = st.lists(st.lists(WORD, max_size=12).map(" ".join), max_size=40)
 
 
 @settings(deadline=None, max_examples=60)
-@given(TEXTS, st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.9, 1.0]), st.integers(2, 8))
-def test_verdicts_are_those_of_a_comparison_with_everything(texts: list[str], threshold: float, ranked: int) -> None:
+@given(TEXTS, st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.9, 1.0]), st.integers(2, 8), st.integers(0, 4))
+def test_verdicts_are_those_of_a_comparison_with_everything(
+    texts: list[str], threshold: float, ranked: int, few: int
+) -> None:
     """Words are ranked anew after 2 to 8 texts; accepted texts and every third rejected one are added."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlap_index, "FIRST_RANKING", ranked)
+        patch.setattr(overlap_index, "FEW", few)
         novelty, known = Novelty(threshold), list[str]()
         for number, text in enumerate(texts):
             verdict = novelty.judge(text)
@@ -93,6 +98,28 @@ def test_verdicts_are_those_of_a_comparison_with_everything(texts: list[str], th
             if verdict.accepted or number % 3 == 0:
                 novelty.add(text)
                 known.append(text)
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXTS, st.sampled_from([0.05, 0.7, 1.0]), st.integers(1, 7), st.lists(st.integers(1, 20), max_size=8))
+def test_texts_entered_at_once_are_found_as_those_entered_one_by_one(
+    texts: list[str], threshold: float, block: int, portions: list[int]
+) -> None:
+    """Portions come between two looks: what is known of words then differs, and must differ alike."""
+    coded = ["".join(text.split()) for text in texts if text]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap_index, "FIRST_RANKING", 6)
+        patch.setattr(overlap_words, "BLOCK", block)
+        entered = []
+        for few in (0, len(texts)):
+            patch.setattr(overlap_index, "FEW", few)
+            index, rest, found = OverlapIndex(threshold), iter(coded), []
+            for portion in [*portions, len(coded)]:
+                for text in islice(rest, portion):
+                    index.add(text)
+                found.append([index.near(text) for text in coded])
+            entered.append((found, index._lengths, index._signatures, index._postings))
+        assert entered[0] == entered[1]
 
 
 def compare_synthetic(count: int) -> tuple[int, float]:

@@ -8,8 +8,7 @@ as many words are shared, whatever their order. That leaves few texts to compare
   n - needed + 1 rarest of the other have a word in common, so only the rare words of a text are looked up;
 - signature: bits in which the parities of the words differ each stand for at least one word that is not shared.
 
-What is left may be unlike, and nothing alike is left out. The k-th occurrence of a word in a text is a word of its own
-here, so that words shared count as often as they stand in both.
+What is left may be unlike, and nothing alike is left out.
 """
 
 from __future__ import annotations
@@ -17,19 +16,29 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
+
+from selfalign.filters.overlap_words import (
+    Numbers,
+    Ranking,
+    Words,
+    blocks,
+    distinct,
+    places_in,
+    runs_of,
+    signature,
+    signatures_of,
+)
 
 REACH_BITS = 20
 """Bits of a posting that hold its reach; the others are the number of the text."""
 LAST_REACH = (1 << REACH_BITS) - 1
-WORD_BITS = 21
-"""A word is one character; what stands above is how often it stood in the text before."""
-RANK_SHIFT = 44
 FIRST_RANKING = 1024
 """Texts after which words are first ranked by how many texts hold them; again whenever there are twice as many."""
+FEW = 64
+"""Texts that are entered one by one: more at once are entered by numpy, with the same outcome."""
 SLACK = 1e-6
 """Words; far above the rounding of t (m + n) / 2, so that what floating point calls alike is never left out."""
 
@@ -50,7 +59,7 @@ class OverlapIndex:
 
     Words are ranked by the number of texts that hold them, as counted when the index was last built; one that came
     later counts as rarest. Ranks must not change between two builds, so the index is built anew whenever the texts have
-    doubled: over all texts that costs as much as adding each of them about once more.
+    doubled: over all texts that enters each of them about once more.
 
     A posting is a text and its reach: the longest text that this word must lead to it. A longer one needs to share more
     words, of which one is rarer.
@@ -61,9 +70,8 @@ class OverlapIndex:
         self.texts: list[str] = []
         self._lengths = array("q")
         self._signatures = (array("Q"), array("Q"))
-        self._ranks: dict[int, int] = {}
+        self._ranking = Ranking(())
         self._postings: list[dict[int, array[int]]] = []
-        self._ranked = 0
         self._posted = 0
 
     def add(self, text: str) -> None:
@@ -75,7 +83,7 @@ class OverlapIndex:
         self._enter_added()
         length = len(text)
         elements = list(distinct(text))
-        postings = np.frombuffer(self._look_up(length, self._ranked_words(elements)), np.int64)
+        postings = np.frombuffer(self._look_up(length, self._ranking.ranked(elements)), np.int64)
         numbers = postings[(postings & LAST_REACH) >= min(length, LAST_REACH)] >> REACH_BITS
         if not len(numbers):
             return []
@@ -97,25 +105,39 @@ class OverlapIndex:
         return b"".join(found)
 
     def _enter_added(self) -> None:
-        for text in self.texts[len(self._lengths) :]:
-            self._lengths.append(len(text))
-            for half, bits in zip(self._signatures, signature(list(distinct(text))), strict=True):
-                half.append(bits)
-        if len(self.texts) >= max(2 * self._ranked, FIRST_RANKING):
-            self._rank()
-        for number in range(self._posted, len(self.texts)):
-            self._post(number, list(distinct(self.texts[number])))
+        if len(self.texts) >= max(2 * self._ranking.texts, FIRST_RANKING):
+            self._ranking = Ranking(self.texts)
+            self._postings, self._posted = [], 0
+        if len(self.texts) - self._posted > FEW:
+            for first, words in blocks(self.texts, self._posted):
+                self._sign_all(first, words)
+                self._post_all(first, words)
+        else:
+            for number in range(self._posted, len(self.texts)):
+                elements = list(distinct(self.texts[number]))
+                self._sign(number, elements)
+                self._post(number, elements)
         self._posted = len(self.texts)
+
+    def _sign(self, number: int, elements: list[int]) -> None:
+        """Note length and signature, once."""
+        if number == len(self._lengths):
+            self._lengths.append(len(elements))
+            for half, bits in zip(self._signatures, signature(elements), strict=True):
+                half.append(bits)
+
+    def _sign_all(self, first: int, words: Words) -> None:
+        """What `_sign` notes, of the texts that begin at number `first`."""
+        new = len(self._lengths) - first
+        self._lengths.frombytes(words.lengths[new:].tobytes())
+        for half, bits in zip(self._signatures, signatures_of(words), strict=True):
+            half.frombytes(bits[new:].tobytes())
 
     def _post(self, number: int, elements: list[int]) -> None:
         """Enter the words that a text as short as fits would be found by: for a longer one, fewer are needed."""
         length = len(elements)
-        at = class_of(length)
-        while len(self._postings) <= at:
-            self._postings.append({})
-        postings = self._postings[at]
-        shortest, _ = self._fitting(length)
-        for place, word in enumerate(self._ranked_words(elements)[: length - self._needed(length, shortest) + 1]):
+        postings = self._class(class_of(length))
+        for place, word in enumerate(self._ranking.ranked(elements)[: self._prefix(length)]):
             reach = math.floor(2 / self.threshold * (length - place + SLACK)) - length  # needed <= length - place
             entry = number << REACH_BITS | min(reach, LAST_REACH)
             if word in postings:
@@ -123,17 +145,38 @@ class OverlapIndex:
             else:
                 postings[word] = array("q", (entry,))
 
-    def _rank(self) -> None:
-        """Rank the words by the texts that hold them; all texts are to be entered anew."""
-        counts = Counter(element for text in self.texts for element in distinct(text))
-        self._ranks = {element: count << RANK_SHIFT | element for element, count in counts.items()}
-        self._ranked = len(self.texts)
-        self._postings, self._posted = [], 0
+    def _post_all(self, first: int, words: Words) -> None:
+        """What `_post` enters, of the texts that begin at number `first`."""
+        ranks = self._ranking.of(words.elements)
+        ranks = ranks[np.lexsort((ranks, words.owners))]
+        places = places_in(np.append(words.starts, len(ranks)))
+        lengths, which = np.unique(words.lengths, return_inverse=True)
+        prefixes = np.array([self._prefix(length) for length in lengths.tolist()])[which]
+        kept = places < prefixes[words.owners]
+        ranks, places, owners = ranks[kept], places[kept], words.owners[kept]
+        lengths = words.lengths[owners]
+        reach = np.floor(2 / self.threshold * (lengths - places + SLACK)).astype(np.int64) - lengths
+        entries = owners + first << REACH_BITS | np.minimum(reach, LAST_REACH)
+        self._extend(np.searchsorted(CLASSES, lengths, "right") - 1, ranks, entries)
 
-    def _ranked_words(self, elements: list[int]) -> list[int]:
-        """Rarest first; what is unknown to the ranking is its own rank, and comes before all that is known."""
-        ranks = self._ranks
-        return sorted([ranks.get(element, element) for element in elements])
+    def _extend(self, classes: Numbers, ranks: Numbers, entries: Numbers) -> None:
+        """Append the entries, each to the postings of its class and word."""
+        order = np.lexsort((ranks, classes))
+        classes, ranks, packed = classes[order], ranks[order], entries[order].tobytes()
+        edges = runs_of(classes, ranks)
+        heads, ends = edges[:-1], pairwise((edges * entries.itemsize).tolist())
+        for at, word, (start, end) in zip(classes[heads].tolist(), ranks[heads].tolist(), ends, strict=True):
+            self._class(at).setdefault(word, array("q")).frombytes(packed[start:end])
+
+    def _class(self, at: int) -> dict[int, array[int]]:
+        """The postings of the texts of a class of lengths."""
+        while len(self._postings) <= at:
+            self._postings.append({})
+        return self._postings[at]
+
+    def _prefix(self, length: int) -> int:
+        """How many of a text's rarest words are entered."""
+        return length - self._needed(length, self._fitting(length)[0]) + 1
 
     def _needed(self, first: int, second: int) -> int:
         """Words that texts of such lengths share at least where their ROUGE-L is above the threshold."""
@@ -148,20 +191,3 @@ class OverlapIndex:
 def class_of(length: int) -> int:
     """The class of a length."""
     return bisect_right(CLASSES, length) - 1
-
-
-def distinct(text: str) -> Iterator[int]:
-    """Each word as a number; a word that stood before in the text gives another number each time."""
-    counts: dict[str, int] = {}
-    for word in text:
-        before = counts.get(word, 0)
-        counts[word] = before + 1
-        yield before << WORD_BITS | ord(word)
-
-
-def signature(elements: list[int]) -> tuple[int, int]:
-    """128 parities: of the words whose number falls on that bit. Words that two texts share cancel out."""
-    parities = 0
-    for element in elements:
-        parities ^= 1 << ((element ^ element >> 16) & 127)
-    return parities & 0xFFFF_FFFF_FFFF_FFFF, parities >> 64

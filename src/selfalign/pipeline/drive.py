@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import NamedTuple
 
 from selfalign.engines.base import Completion, Engine, Request
@@ -115,11 +116,11 @@ class Generation:
             for job in [] if isinstance(chunk, Barrier) else chunk:
                 jobs -= 1
                 job.steps.close()
-                number = 0
-                while record := self.store.get(job.key(number)):
-                    number += 1
-                    if record.verdict.accepted:
+                for key in map(job.key, count()):
+                    if record := self.store.accepted.get(key):
                         self.stage.accept(record)
+                    elif not self.store.rejected.holds(key):
+                        break
 
     def _answer(self, chunk: Sequence[Job], check: Callable[[], None]) -> Answered:
         """Drive a chunk. A fault of the judging thread is looked for at every completion: it ends the rest."""

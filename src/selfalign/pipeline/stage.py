@@ -11,7 +11,7 @@ from selfalign.constitution.chat_format import ChatFormat
 from selfalign.constitution.schema import Constitution
 from selfalign.engines.base import Completion, Request, Sampling
 from selfalign.recipe import Recipe, SamplingOptions
-from selfalign.records import Message, Record, Verdict, content_hash, record_key, seed_of
+from selfalign.records import Message, Record, Verdict, content_hash, record_keys, seed_of
 
 Steps = Generator[Request, Completion, list[Record]]
 """A job's conversation with the model: yields a request, is sent its completion, returns at least one candidate."""
@@ -104,9 +104,7 @@ class Context:
 
     def job(self, index: int, parents: Sequence[str], steps: Callable[[Callable[[int], str]], Steps]) -> Job:
         """A job whose candidate keys follow from the stage, its settings, `parents` and `index`."""
-
-        def key(candidate: int) -> str:
-            return record_key(self.stage, self.settings_hash, parents, (index, candidate))
+        key = record_keys(self.stage, self.settings_hash, parents, index)
 
         def refused(refusal: Refused) -> Record:
             return self.record(key(0), parents=tuple(parents), verdict=refusal.verdict)
