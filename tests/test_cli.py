@@ -533,7 +533,7 @@ def test_constitution_check_tells_every_fault_with_its_line(selfalign: Command, 
     places = [line.split(": ")[0] for line in said.out.splitlines()]
     assert places == [f"{file}:{line_of(text, marker)}" for marker in ("license: x", "{{ nam }}", "### hello")]
     assert "warning: " in said.out.splitlines()[2]
-    assert said.err == f"{file}: 2 errors, 1 warnings\n"
+    assert said.err == f"{file}: 2 errors, 1 warning\n"
 
 
 def test_constitution_check_of_what_is_no_yaml(selfalign: Command, tmp_path: Path) -> None:

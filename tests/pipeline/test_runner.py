@@ -233,6 +233,14 @@ def test_no_topics_asked_for_is_no_failure(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, topics={"per_type": 1}, instructions={"topic_guided": 0})
     run(recipe, tmp_path / "run", "instructions")
     assert not any(record.topic for record in read_records(tmp_path / "run" / "instructions.jsonl"))
+    assert "topic-guided" not in (tmp_path / "run" / "logs" / "run.log").read_text("utf-8")
+
+
+def test_topic_guided_instructions_without_topics_are_told(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, topics={"per_type": 1}, instructions={"topic_guided": 3})
+    run(recipe, tmp_path / "run", "instructions")
+    said = "instructions: none of the 3 topic-guided ones: topics.per_type 1 asks for no topic"
+    assert said in (tmp_path / "run" / "logs" / "run.log").read_text("utf-8")
 
 
 def test_a_stage_that_accepts_nothing_fails(tmp_path: Path) -> None:

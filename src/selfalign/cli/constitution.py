@@ -75,7 +75,9 @@ def check_command(name: str) -> int:
     for fault in faults:
         print(fault.format(file.source))
     errors = sum(fault.severity == "error" for fault in faults)
-    print(f"{file.source}: {errors} errors, {len(faults) - errors} warnings", file=sys.stderr)
+    warnings = len(faults) - errors
+    count = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    print(f"{file.source}: {count}", file=sys.stderr)
     return 2 if errors else 0
 
 

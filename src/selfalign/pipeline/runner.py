@@ -154,8 +154,10 @@ class Runner:
             return TopicsStage(self._context(name, "base", recipe.topics), recipe.topics)
         if name == "instructions":
             context = self._context(name, "base", recipe.instructions)
-            given = given_instructions(run, recipe)
-            return InstructionsStage(context, recipe.instructions, run.accepted("topics"), given)
+            topics, wanted = run.accepted("topics"), recipe.instructions.topic_guided
+            if wanted and not topics:
+                say(f"{name}: none of the {wanted} topic-guided ones: topics.per_type 1 asks for no topic")
+            return InstructionsStage(context, recipe.instructions, topics, given_instructions(run, recipe))
         instructions, _ = self._split()
         if stage.base == "responses":
             model = "base" if stage.round == 1 else model_of_round(run, stage.round - 1)
