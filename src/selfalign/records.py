@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -135,12 +136,18 @@ def content_hash(value: Any, length: int = KEY_LENGTH) -> str:
 
 def record_keys(stage: str, settings_hash: str, parents: Sequence[str], job: int) -> Callable[[int], str]:
     """The keys of a job's candidates: the content hash of [stage, settings hash, parents, [job, candidate]]."""
-    line = as_canonical([stage, settings_hash, list(parents), [job]]).removesuffix("]]").encode()
+    head = key_head(stage, settings_hash, tuple(parents))
 
     def key(candidate: int) -> str:
-        return hashlib.sha256(b"%b,%d]]" % (line, candidate)).hexdigest()[:KEY_LENGTH]
+        return hashlib.sha256(b"%b,[%d,%d]]" % (head, job, candidate)).hexdigest()[:KEY_LENGTH]
 
     return key
+
+
+@lru_cache(maxsize=1)
+def key_head(stage: str, settings_hash: str, parents: tuple[str, ...]) -> bytes:
+    """What the keys of jobs that differ in their number have in common: jobs without parents are many in a row."""
+    return as_canonical([stage, settings_hash, parents]).removesuffix("]").encode()
 
 
 def seed_of(key: str) -> int:

@@ -36,10 +36,9 @@ class Novelty:
     def add(self, text: str) -> None:
         """Compare later texts with this one too. One without words, or with the words of another, changes nothing."""
         tokens = words(text)
-        for token in tokens:
-            if token not in self._alphabet and len(self._alphabet) < sys.maxunicode:
-                self._alphabet[token] = chr(len(self._alphabet) + 1)
         coded = self._code(tokens)
+        if UNKNOWN in coded:
+            coded = self._learned(tokens)
         if coded and coded not in self._numbers:
             self._numbers[coded] = len(self._quoted)
             self._quoted.append(quoted(text))
@@ -68,6 +67,13 @@ class Novelty:
         cutoff = self.threshold - SLACK  # rapidfuzz may leave out what rounding alone lifts above a cutoff
         best = process.extractOne(coded, texts, scorer=Indel.normalized_similarity, score_cutoff=cutoff)
         return best and (best[1], numbers[best[2]])
+
+    def _learned(self, tokens: list[str]) -> str:
+        """The code of words of which some are new: those get a character, while there are any."""
+        for token in tokens:
+            if token not in self._alphabet and len(self._alphabet) < sys.maxunicode:
+                self._alphabet[token] = chr(len(self._alphabet) + 1)
+        return self._code(tokens)
 
     def _code(self, tokens: list[str]) -> str:
         return "".join([self._alphabet.get(token, UNKNOWN) for token in tokens])
