@@ -75,7 +75,9 @@ def text(result: dict[str, Any]) -> str:
     """The table, and what comparing with everything would take."""
     rows = [[row.get(name) for name in COLUMNS] for row in result["sizes"]]
     largest = result["sizes"][-1]["instructions"]
-    lines = [table.table(COLUMNS, rows), f"growth over all sizes: n^{result['exponent']}"]
+    lines = [table.table(COLUMNS, rows)]
+    if result["exponent"]:
+        lines.append(f"growth over all sizes: n^{result['exponent']}")
     fuzzy, rouge = result["rapidfuzz"], result["rouge_score"]
     lines += [
         f"rapidfuzz with everything: {fuzzy['processor_seconds']} s for {fuzzy['instructions']:,}; "
