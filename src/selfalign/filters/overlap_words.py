@@ -1,7 +1,7 @@
 """Words as numbers, for the overlap index: of one text by plain Python, of many at once by numpy, alike.
 
 The k-th occurrence of a word in a text is a word of its own, so that words shared count as often as they stand in both.
-One text takes numpy longer than Python; of many at once each takes a tenth of the time.
+One text takes numpy longer than Python; of many at once each takes less than half the time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def distinct_of(texts: Sequence[str]) -> Words:
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     starts = np.cumsum(lengths) - lengths
     owners = np.repeat(np.arange(len(texts)), lengths)
-    words = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+    words = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
     sorted_words = np.sort(owners << WORD_BITS | words)
     before = places_in(runs_of(sorted_words))
     return Words(before << WORD_BITS | sorted_words & (1 << WORD_BITS) - 1, owners, lengths, starts)
