@@ -69,15 +69,14 @@ def check_command(name: str) -> int:
     """Every fault with file and line; status 2 where one is an error."""
     from selfalign.constitution.check import check
     from selfalign.constitution.loading import find_constitution
+    from selfalign.report.words import plural
 
     file = find_constitution(name)
     faults = check(file.text)
     for fault in faults:
         print(fault.format(file.source))
     errors = sum(fault.severity == "error" for fault in faults)
-    warnings = len(faults) - errors
-    count = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    print(f"{file.source}: {count}", file=sys.stderr)
+    print(f"{file.source}: {plural(errors, 'error')}, {plural(len(faults) - errors, 'warning')}", file=sys.stderr)
     return 2 if errors else 0
 
 
