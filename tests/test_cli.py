@@ -239,7 +239,10 @@ def test_a_dry_run_estimates_and_creates_nothing(
 
 
 @pytest.mark.parametrize("until", STAGES)
-def test_a_dry_run_ends_where_the_run_would(selfalign: Command, recipe: Path, until: str) -> None:
+def test_a_dry_run_ends_where_the_run_would(
+    selfalign: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no runs/demo stands, as it does after `make demo`
     said = selfalign("run", recipe, "--dry-run", "--until", until)
     rows = [line.split()[0] for line in said.out.splitlines()]
     shown = STAGES[: STAGES.index(until) + 1]
